@@ -1,0 +1,114 @@
+# The one place where commands are defined. `make` alone prints what there is.
+# `make demo` and `make test` work from a fresh clone: they check the machine, make .venv, build and run.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell tools/find_python.sh)
+SEEDS ?= 1000000
+# Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
+PROFILE ?= dev-release
+
+# rustup's folder, for shells that did not read its profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Compiled crates are kept per Cargo.lock and compiler, outside the clone, so that the next clone need not build them.
+ifeq ($(CARGO_TARGET_DIR),)
+CARGO_TARGET_DIR := $(shell tools/target_dir.sh)
+endif
+export CARGO_TARGET_DIR
+# One interpreter for every build of the bindings: another one would build PyO3 again.
+export PYO3_PYTHON := $(PYTHON)
+
+TURN = $(PY) tools/turn.py
+CARGO = $(TURN) cargo
+MATURIN = VIRTUAL_ENV="$(abspath $(VENV))" $(TURN) $(VENV)/bin/maturin
+DEPS := $(VENV)/.deps-installed
+BUILT := $(VENV)/.engine-built
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench instructions docs wheel verify ci demo clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(DEPS) ## check the machine, make .venv, install what building and testing need
+
+dev: $(BUILT) ## build the engine into .venv; quick when nothing changed
+
+demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry, schedule
+	$(VENV)/bin/zjobs demo $(ARGS)
+
+test: test-rust test-python sim-short ## everything that must pass
+
+test-rust: $(DEPS) ## the engine's tests
+	$(CARGO) test --locked --quiet --package zjobs-engine
+
+test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
+	$(PY) -m pytest $(ARGS)
+
+sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one
+	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+sim-short: ## the simulator's short form: 100 000 seeds
+	@$(MAKE) --no-print-directory sim SEED= SEEDS=100000
+
+lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
+	cargo fmt --all --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(PY) tools/check_paths.py
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --quiet --package zjobs-bindings -- -D warnings # as shipped, without the simulator
+	$(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml zjobs._engine
+
+fmt: $(DEPS) ## format everything, and fix what can be fixed
+	cargo fmt --all
+	$(VENV)/bin/ruff check --fix --exit-zero
+	$(VENV)/bin/ruff format
+
+bench: $(BUILT) instructions ## measure: instructions of the hot paths, criterion's times, and against the standard library
+	$(CARGO) bench --locked --package zjobs-benches
+	$(PY) benches/in_process.py $(ARGS)
+
+instructions: $(DEPS) ## count the instructions of the hot paths against benches/instructions.json; ARGS=--record writes it
+	$(CARGO) build --locked --quiet --release --package zjobs-benches --bin hot-paths
+	$(PY) tools/instructions.py "$(CARGO_TARGET_DIR)/release/hot-paths" $(filter --record,$(ARGS))
+
+docs: $(BUILT) ## the page of the state table, and the engine's reference with every link checked
+	$(PY) tools/state_machine.py
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --package zjobs-engine
+
+wheel: $(DEPS) ## a release wheel in dist/
+	$(MATURIN) build --release --locked --out dist
+
+verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds
+	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+	  echo "run $$run of 20"; \
+	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
+	done
+	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 tests/test_stateful.py
+	@$(MAKE) --no-print-directory sim
+
+ci: ## what has to pass before a merge
+	.ci/run
+
+clean: ## remove what was built here, and shared caches that nobody used for two weeks
+	rm -rf $(VENV) dist target .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -f python/zjobs/_engine*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	tools/target_dir.sh --prune
+
+$(DEPS): pyproject.toml
+	@tools/doctor.sh "$(PYTHON)"
+	"$(PYTHON)" -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(PY) -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(BUILT): $(DEPS) $(RUST_SOURCES)
+	$(MATURIN) develop --locked --profile $(PROFILE)
+	@touch $@
