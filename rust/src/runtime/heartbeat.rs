@@ -1,0 +1,153 @@
+//! *heartbeat*: I live; extend my leases. Also the reconciliation of what the store thinks is here with what is.
+//!
+//! The trust window runs from the moment before the beat was sent, so that the node stops by itself before anyone else
+//! may take its jobs. After a loss everything is dropped and the node starts again as a new incarnation.
+
+use rustc_hash::FxHashMap;
+
+use crate::clock::Moment;
+use crate::error::Result;
+use crate::job::{Job, JobId, Lease};
+use crate::outcome::Outcome;
+use crate::runtime::pool::QueueIndex;
+use crate::runtime::role::{Now, Role, Wake};
+use crate::runtime::running::{Lane, Running};
+use crate::runtime::sabotage::{self, Sabotage};
+use crate::runtime::shared::Shared;
+use crate::store::{Heartbeat as Beat, Pulse, Store};
+use crate::sync::Arc;
+use crate::telemetry::{Event, Kind};
+
+/// Beats.
+#[derive(Debug)]
+pub struct Heartbeat {
+    shared: Arc<Shared>,
+    unknown: FxHashMap<JobId, Suspect>,
+}
+
+/// A job that is leased to us and not here.
+#[derive(Debug, Clone)]
+struct Suspect {
+    lease: Lease,
+    /// The claims that were on their way when it was first missed; one of them may bring it.
+    open: Vec<(QueueIndex, u64)>,
+}
+
+impl Heartbeat {
+    /// The role for this node.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, unknown: FxHashMap::default() }
+    }
+
+    /// Jobs leased to us that we do not have for two beats in a row (a claim whose reply was lost): hand them back,
+    /// unless the reply may still come.
+    fn reconcile(&mut self, store: &dyn Store, unknown: Vec<(JobId, Lease)>, now: Moment) -> Result<()> {
+        let before = std::mem::take(&mut self.unknown);
+        let mut lost = Vec::new();
+        for (id, lease) in unknown {
+            let suspect = match before.get(&id).filter(|suspect| suspect.lease == lease) {
+                Some(suspect) if self.shared.claims.have_ended(&suspect.open) => {
+                    lost.push(id);
+                    suspect.clone()
+                }
+                Some(suspect) => suspect.clone(),
+                None => Suspect { lease, open: self.shared.claims.now() },
+            };
+            self.unknown.insert(id, suspect);
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let node = self.shared.node.id();
+        for job in store.get(&lost)? {
+            let leased =
+                job.node == Some(node) && self.unknown.get(&job.id).is_some_and(|suspect| suspect.lease == job.lease);
+            if leased && !self.shared.holds(job.id) {
+                self.shared.settle(orphan(job, node), Outcome::Released, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn orphan(job: Job, node: crate::job::NodeId) -> Arc<Running> {
+    Arc::new(Running::new(job, QueueIndex(0), Lane::Thread, node))
+}
+
+impl Role for Heartbeat {
+    fn name(&self) -> &'static str {
+        "heartbeat"
+    }
+
+    fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
+        let shared = self.shared.clone();
+        match beat(&shared, store, now.moment)? {
+            Pulse::Alive { cancel, lost, unknown } => {
+                shared.cancel_running(&cancel);
+                for id in lost {
+                    drop_lost(&shared, id);
+                }
+                self.reconcile(store, unknown, now.moment)?;
+                if shared.blocks && !sabotage::is_on(Sabotage::FollowSignalsOnly) {
+                    shared.follow_all(store);
+                }
+                Ok(Wake::At(now.moment + shared.config.heartbeat))
+            }
+            Pulse::Dead => {
+                self.unknown.clear();
+                lose_everything(&shared);
+                shared.node.reincarnate();
+                Ok(Wake::At(now.moment))
+            }
+        }
+    }
+}
+
+/// Sends one beat and, when it is accepted, trusts the lease from `now`, which was read before it was sent.
+pub fn beat(shared: &Shared, store: &dyn Store, now: Moment) -> Result<Pulse> {
+    let was_trusted = shared.node.is_trusted(now);
+    let pool = &shared.pool;
+    let beat = Beat {
+        node: shared.node.id(),
+        name: shared.config.name.clone(),
+        pid: std::process::id(),
+        ttl: shared.config.ttl,
+        queues: pool.indexes().map(|queue| (pool.name(queue).clone(), pool.limit(queue))).collect(),
+        holds: shared.held_ids(),
+    };
+    let pulse = store.heartbeat(&beat)?;
+    if let Pulse::Alive { .. } = &pulse {
+        shared.node.trust_until(now + shared.config.trust());
+        if !was_trusted {
+            shared.wake_all();
+        }
+    }
+    Ok(pulse)
+}
+
+/// The row of one job is not ours any more: stop its handler, drop its ack.
+fn drop_lost(shared: &Shared, id: JobId) {
+    if let Some(waiting) = shared.pool.withdraw(id) {
+        waiting.close();
+        tell_lost(shared, &waiting);
+    }
+    for running in shared.pool.running() {
+        if running.job.id == id && running.close() {
+            shared.pool.interrupt(&running);
+            tell_lost(shared, &running);
+        }
+    }
+}
+
+fn lose_everything(shared: &Shared) {
+    for held in shared.pool.held() {
+        drop_lost(shared, held.job.id);
+    }
+}
+
+/// Tells that a job is not ours any more.
+pub(crate) fn tell_lost(shared: &Shared, running: &Running) {
+    if shared.sink.wants(Kind::LeaseLost) {
+        shared.sink.emit(Event::LeaseLost(running.job.clone()));
+    }
+}

@@ -1,0 +1,266 @@
+//! The life of an engine: start order is a list, stop order its reverse.
+//!
+//! *run* → *drain* (no claims, handlers go on) → *cancel* (they are asked to stop, with a grace) → *release* → stopped. A
+//! handler that does not end leaves the engine *lingering*: it goes on beating for it, so that nobody starts its job a
+//! second time while it runs.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::job::JobId;
+use crate::outcome::Outcome;
+use crate::runtime::acker::{self, Acker};
+use crate::runtime::claimer::Claimer;
+use crate::runtime::engine::Engine;
+use crate::runtime::heartbeat::{Heartbeat, beat};
+use crate::runtime::pool::Host;
+use crate::runtime::pruner::Pruner;
+use crate::runtime::rescuer::Rescuer;
+use crate::runtime::role::{Seated, Service, Stopper, Surroundings};
+use crate::runtime::stager::Stager;
+use crate::runtime::watchdog::Watchdog;
+use crate::store::Pulse;
+use crate::sync::{Arc, Ordering};
+
+/// How a stop ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// Jobs whose handlers still run. The node goes on beating for them until they end or the process does.
+    pub stuck: Vec<JobId>,
+}
+
+/// The roles that share one thread, each with its alarm.
+pub type Group = Vec<Seated>;
+
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    #[default]
+    Stopped,
+    Running(Crew),
+    /// Stopped but for handlers that have not ended; the crew beats for them.
+    Lingering(Crew),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Crew {
+    stoppers: Vec<Stopper>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    fn dismiss(self) {
+        for stopper in &self.stoppers {
+            stopper.stop();
+        }
+        for thread in self.threads {
+            // A handler of telemetry may stop the engine from one of these very threads.
+            if thread.thread().id() != std::thread::current().id() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Registers the node, starts its services and opens its slots.
+    pub fn start(&self, host: Arc<dyn Host>) -> Result<()> {
+        self.begin(host, Self::spawn)
+    }
+
+    /// Starts without threads: the caller ticks the roles, each when its alarm rang or when it asked to be. Roles of
+    /// one group never run at the same time.
+    pub fn start_unattended(&self, host: Arc<dyn Host>) -> Result<Vec<Group>> {
+        let mut groups = Vec::new();
+        self.begin(host, |engine| {
+            groups = engine.roles();
+            Crew::default()
+        })?;
+        Ok(groups)
+    }
+
+    fn begin(&self, host: Arc<dyn Host>, crew: impl FnOnce(&Self) -> Crew) -> Result<()> {
+        let mut phase = self.phase.lock();
+        if !matches!(*phase, Phase::Stopped) {
+            return Err(Error::AlreadyStarted(already(&phase).to_owned()));
+        }
+        let shared = &self.shared;
+        self.hurry.store(false, Ordering::Release);
+        shared.node.reincarnate();
+        if let Pulse::Dead = beat(shared, &*shared.store, shared.clock.moment())? {
+            return Err(Error::Internal("the store refused a new incarnation".into()));
+        }
+        shared.pool.set_host(Some(host));
+        // Before the slots open and look for the jobs that are here.
+        shared.attention.listen_for_ready(true);
+        shared.pool.open();
+        *phase = Phase::Running(crew(self));
+        drop(phase);
+        for queue in shared.pool.indexes() {
+            shared.follow(shared.pool.name(queue));
+        }
+        Ok(())
+    }
+
+    /// The roles of this node, each with its alarm, grouped by the thread that they share.
+    fn roles(&self) -> Vec<Group> {
+        let shared = &self.shared;
+        let heartbeat: Seated = (Box::new(Heartbeat::new(shared.clone())), shared.heartbeat_alarm.clone());
+        let claimer: Seated = (Box::new(Claimer::new(shared.clone())), shared.claim_alarm.clone());
+        let acker: Seated = (Box::new(Acker::new(shared.clone())), shared.backlog.alarm.clone());
+        let upkeep: Group = vec![
+            (Box::new(Stager::new(shared.clone())), shared.agenda.alarm()),
+            (Box::new(Watchdog::new(shared.clone())), shared.deadlines.alarm()),
+            (Box::new(Rescuer::new(shared.clone())), Arc::default()),
+            (Box::new(Pruner::new(shared.clone())), Arc::default()),
+        ];
+        if shared.blocks {
+            vec![vec![heartbeat], vec![claimer], vec![acker], upkeep]
+        } else {
+            vec![[heartbeat, acker].into_iter().chain(upkeep).collect()]
+        }
+    }
+
+    // The one place that starts threads of the engine.
+    fn spawn(&self) -> Crew {
+        let services: Vec<Service> = self.roles().into_iter().map(Service::new).collect();
+        let stoppers = services.iter().map(Service::stopper).collect();
+        let shared = &self.shared;
+        let threads = services
+            .into_iter()
+            .filter_map(|service| {
+                let around = Surroundings {
+                    store: shared.store.clone(),
+                    clock: shared.clock.clone(),
+                    sink: shared.sink.clone(),
+                    outage: shared.outage.clone(),
+                };
+                std::thread::Builder::new().name("zjobs-service".into()).spawn(move || service.run(&around)).ok()
+            })
+            .collect();
+        Crew { stoppers, threads }
+    }
+
+    /// Stops: *drain* (no claims, handlers go on up to `timeout`), *cancel* (they are asked to stop, with a grace),
+    /// *release*. Every ack is written before it returns, as far as the store answers.
+    pub fn stop(&self, timeout: Option<Duration>) -> Result<Stopped> {
+        self.stop_heeding(timeout, &|| ())
+    }
+
+    /// As [`Engine::stop`]; calls `heed` ten times a second while it waits, which may [`Engine::hurry`] it.
+    pub fn stop_heeding(&self, timeout: Option<Duration>, heed: &dyn Fn()) -> Result<Stopped> {
+        self.drain()?;
+        self.wait_quiet(timeout, heed);
+        if !self.shared.pool.is_quiet() {
+            self.interrupt();
+            self.hurry.store(false, Ordering::Release);
+            self.wait_quiet(Some(self.shared.config.cancel_grace), heed);
+        }
+        Ok(self.part())
+    }
+
+    /// The first step of a stop: no job starts any more, and those that wait here go back.
+    pub fn drain(&self) -> Result<()> {
+        let mut phase = self.phase.lock();
+        let crew = match std::mem::take(&mut *phase) {
+            Phase::Running(crew) => crew,
+            Phase::Stopped => return Err(Error::NotStarted("the supervisor is not started".into())),
+            lingering @ Phase::Lingering(_) => {
+                *phase = lingering;
+                return Err(Error::NotStarted(
+                    "the supervisor is stopped already; some handlers have not ended".into(),
+                ));
+            }
+        };
+        *phase = Phase::Lingering(crew);
+        drop(phase);
+        let shared = &self.shared;
+        let unrun = shared.pool.close();
+        shared.attention.listen_for_ready(false);
+        for unrun in unrun {
+            shared.settle(unrun, Outcome::Released, shared.clock.moment());
+        }
+        Ok(())
+    }
+
+    /// The second step of a stop: asks the handlers that still run to stop.
+    pub fn interrupt(&self) {
+        for running in self.shared.pool.running() {
+            self.shared.pool.interrupt(&running);
+        }
+    }
+
+    /// The last step of a stop: writes the acks and leaves, at once or when the handlers that still run have ended.
+    pub fn part(&self) -> Stopped {
+        let stuck = self.shared.pool.running().iter().map(|running| running.job.id).collect();
+        self.flush();
+        self.lingers.store(true, Ordering::Release);
+        self.stop_lingering();
+        Stopped { stuck }
+    }
+
+    /// Makes a stop that waits for handlers go on to its next step.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Release);
+        self.shared.pool.stir();
+    }
+
+    fn wait_quiet(&self, most: Option<Duration>, heed: &dyn Fn()) {
+        const STEP: Duration = Duration::from_millis(100);
+        let shared = &self.shared;
+        let until = most.map_or(Moment::NEVER, |most| shared.clock.moment() + most);
+        while !shared.pool.is_quiet() && !self.hurry.load(Ordering::Acquire) {
+            let left = until.since(shared.clock.moment());
+            if left.is_zero() {
+                return;
+            }
+            shared.pool.wait_quiet(left.min(STEP));
+            heed();
+        }
+    }
+
+    /// Writes the acks that wait.
+    pub fn flush(&self) {
+        acker::flush(&self.shared);
+    }
+
+    pub(super) fn stop_lingering(&self) {
+        let mut phase = self.phase.lock();
+        if !matches!(*phase, Phase::Lingering(_)) || !self.shared.pool.is_quiet() {
+            return;
+        }
+        let Phase::Lingering(crew) = std::mem::take(&mut *phase) else { return };
+        drop(phase);
+        self.lingers.store(false, Ordering::Release);
+        crew.dismiss();
+        self.flush();
+        let shared = &self.shared;
+        if let Err(error) = shared.store.depart(shared.node.id(), Duration::ZERO) {
+            shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
+        }
+        shared.pool.set_host(None);
+    }
+
+    /// Whether it is started and not stopped.
+    pub fn is_running(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Running(_))
+    }
+}
+
+fn already(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Lingering(_) => "the supervisor was stopped but some of its handlers have not ended yet",
+        Phase::Running(_) | Phase::Stopped => "the supervisor is started already; call stop() first",
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let phase = std::mem::take(&mut *self.phase.lock());
+        if let Phase::Running(crew) | Phase::Lingering(crew) = phase {
+            drop(self.shared.pool.close());
+            crew.dismiss();
+        }
+    }
+}

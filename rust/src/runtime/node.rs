@@ -1,0 +1,64 @@
+//! Who this node is and how long it may trust its own lease.
+
+use crate::clock::Moment;
+use crate::job::NodeId;
+use crate::runtime::sabotage::{self, Sabotage};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+/// The identity of a running node. An incarnation that was declared dead is never used again.
+#[derive(Debug)]
+pub struct Node {
+    id: Mutex<NodeId>,
+    trusted_until: AtomicU64,
+    starts: AtomicU64,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Node {
+    /// A node whose incarnations come from `random`.
+    pub fn new(mut random: fastrand::Rng) -> Self {
+        let id = NodeId(random.u128(1..));
+        Self {
+            id: Mutex::new(id),
+            trusted_until: AtomicU64::new(0),
+            starts: AtomicU64::new(0),
+            random: Mutex::new(random),
+        }
+    }
+
+    /// The incarnation now.
+    pub fn id(&self) -> NodeId {
+        *self.id.lock()
+    }
+
+    /// Whether `id` is an incarnation that is over. Costs nothing for a node that never lost its lease.
+    pub(crate) fn is_former(&self, id: NodeId) -> bool {
+        self.starts.load(Ordering::Acquire) > 1 && self.id() != id
+    }
+
+    /// Whether handlers may start and claims may open.
+    pub fn is_trusted(&self, now: Moment) -> bool {
+        let until = self.trusted_until.load(Ordering::Acquire);
+        now.0 < until || (until > 0 && sabotage::is_on(Sabotage::TrustForEver))
+    }
+
+    /// A heartbeat succeeded; its request began long enough before this.
+    pub(crate) fn trust_until(&self, until: Moment) {
+        self.trusted_until.store(until.0, Ordering::Release);
+    }
+
+    /// The store says that the incarnation `id` is not alive.
+    pub(crate) fn distrust(&self, id: NodeId) {
+        if self.id() == id {
+            self.trusted_until.store(0, Ordering::Release);
+        }
+    }
+
+    /// The old incarnation is dead or over: takes a new one, not yet trusted.
+    pub(crate) fn reincarnate(&self) {
+        self.trusted_until.store(0, Ordering::Release);
+        let fresh = NodeId(self.random.lock().u128(1..));
+        *self.id.lock() = fresh;
+        self.starts.fetch_add(1, Ordering::Release);
+    }
+}

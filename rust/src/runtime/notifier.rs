@@ -1,0 +1,47 @@
+//! *notifier*: routes what commits in the store to the role that cares.
+
+use crate::runtime::claimer;
+use crate::runtime::shared::Shared;
+use crate::store::{Attention, Signal, Subscriber};
+use crate::sync::{Arc, Weak};
+
+/// The node's ear.
+#[derive(Debug)]
+pub struct Notifier {
+    shared: Weak<Shared>,
+    attention: Arc<Attention>,
+}
+
+impl Notifier {
+    /// Hears for this node, for as long as it exists.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::downgrade(shared), attention: shared.attention.clone() }
+    }
+}
+
+impl Subscriber for Notifier {
+    fn attention(&self) -> Arc<Attention> {
+        self.attention.clone()
+    }
+
+    fn signal(&self, signal: &Signal) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        match signal {
+            Signal::Ready(queue) => {
+                if let Some(queue) = shared.pool.find(queue)
+                    && shared.pool.is_hungry(queue)
+                {
+                    if shared.blocks {
+                        shared.claim_alarm.ring();
+                    } else {
+                        claimer::fill(&shared, queue);
+                    }
+                }
+            }
+            Signal::Due(at) => shared.agenda.due(*at),
+            Signal::Cancel(ids) => shared.cancel_running(ids),
+            Signal::Control(queue) => shared.follow(queue),
+            Signal::Settled => shared.waiters.tell(),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The one loop that every periodic role uses.
+//!
+//! A role is a function of `(now, store)` that returns when it wants to run next. It never sleeps and never reads a
+//! clock; threads drive it here, the simulator drives it elsewhere.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::telemetry::{Event, Kind, Sink};
+
+/// The node's clocks at one tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Boot-time, for intervals.
+    pub moment: Moment,
+    /// Wall-clock time.
+    pub wall: Timestamp,
+}
+
+impl Now {
+    /// Reads both clocks.
+    pub fn read(clock: &dyn Clock) -> Self {
+        Self { moment: clock.moment(), wall: clock.now() }
+    }
+}
+
+/// When a role wants to run next. Its alarm may wake it earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Then.
+    At(Moment),
+    /// When its alarm rings.
+    OnAlarm,
+}
+
+/// A periodic duty of a node.
+pub trait Role: Send {
+    /// The verb's agent noun.
+    fn name(&self) -> &'static str;
+    /// Does what is due now; must not wait for time to pass.
+    fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake>;
+    /// How much earlier than asked it may run when its thread is awake anyway; saves wake-ups at idle.
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Wakes one role.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    rung: AtomicBool,
+    bell: Mutex<Option<Arc<Bell>>>,
+}
+
+impl Alarm {
+    /// Makes the role tick soon. Cheap when it is about to already.
+    pub fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            let bell = self.bell.lock().clone();
+            if let Some(bell) = bell {
+                bell.ring();
+            }
+        }
+    }
+
+    /// Whether it rang since the last look; resets it.
+    pub fn take(&self) -> bool {
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// A role and what wakes it.
+pub type Seated = (Box<dyn Role>, Arc<Alarm>);
+
+/// Wakes one service thread.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.heard.notify_one();
+    }
+
+    fn wait(&self, most: Option<Duration>) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            match most {
+                Some(most) => rung = self.heard.wait_for(rung, most),
+                None => rung = self.heard.wait(rung),
+            }
+        }
+        *rung = false;
+    }
+}
+
+struct Seat {
+    role: Box<dyn Role>,
+    alarm: Arc<Alarm>,
+    due: Moment,
+    retries: u32,
+}
+
+/// Some roles and the thread they share.
+pub struct Service {
+    seats: Vec<Seat>,
+    bell: Arc<Bell>,
+    stop: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.seats.iter().map(|seat| seat.role.name())).finish()
+    }
+}
+
+/// What a service needs besides its roles.
+pub struct Surroundings {
+    /// The store that the roles work on.
+    pub store: Arc<dyn Store>,
+    /// Where time is read.
+    pub clock: Arc<dyn Clock>,
+    /// Who hears of outages.
+    pub sink: Arc<dyn Sink>,
+    /// The outage that all services of the node share.
+    pub outage: Arc<Outage>,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").finish_non_exhaustive()
+    }
+}
+
+/// Since when the store does not answer.
+#[derive(Debug, Default)]
+pub struct Outage {
+    since: AtomicU64,
+}
+
+impl Outage {
+    /// Notes a failed call; the first one of an outage is told.
+    pub fn failed(&self, now: Moment, sink: &dyn Sink, error: &Error) {
+        let began = self.since.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if began && sink.wants(Kind::StoreUnavailable) {
+            sink.emit(Event::StoreUnavailable(error.clone()));
+        }
+    }
+
+    /// Notes an answer; the first one after an outage is told.
+    pub fn answered(&self, now: Moment, sink: &dyn Sink) {
+        if self.since.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let since = self.since.swap(0, Ordering::AcqRel);
+        if since != 0 && sink.wants(Kind::StoreRecovered) {
+            sink.emit(Event::StoreRecovered(now.since(Moment(since))));
+        }
+    }
+}
+
+/// Ends a service's thread.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    bell: Arc<Bell>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Makes the loop return after the tick it is in.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+impl Service {
+    /// A service of these roles, each with its alarm.
+    pub fn new(roles: Vec<Seated>) -> Self {
+        let bell = Arc::new(Bell::default());
+        let seats = roles
+            .into_iter()
+            .map(|(role, alarm)| {
+                *alarm.bell.lock() = Some(bell.clone());
+                Seat { role, alarm, due: Moment(0), retries: 0 }
+            })
+            .collect();
+        Self { seats, bell, stop: Arc::default() }
+    }
+
+    /// The handle that ends the loop.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { bell: self.bell.clone(), stop: self.stop.clone() }
+    }
+
+    /// Runs until stopped. A role that fails or panics is tried again with growing pauses; the others go on.
+    pub fn run(mut self, around: &Surroundings) {
+        while !self.stop.load(Ordering::Acquire) {
+            let now = Now::read(&*around.clock);
+            for seat in &mut self.seats {
+                if seat.alarm.take() || seat.due <= now.moment + seat.role.slack() {
+                    seat.tick(now, around);
+                }
+            }
+            let due = self.seats.iter().map(|seat| seat.due).min().unwrap_or(Moment::NEVER);
+            let wait = (due != Moment::NEVER).then(|| due.since(around.clock.moment()));
+            if wait != Some(Duration::ZERO) {
+                self.bell.wait(wait);
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn tick(&mut self, now: Now, around: &Surroundings) {
+        let ticked = catch_unwind(AssertUnwindSafe(|| self.role.tick(now, &*around.store)));
+        let result = ticked.unwrap_or_else(|_| Err(Error::Internal(format!("the {} panicked", self.role.name()))));
+        match result {
+            Ok(wake) => {
+                self.retries = 0;
+                around.outage.answered(now.moment, &*around.sink);
+                self.due = match wake {
+                    Wake::At(moment) => moment,
+                    Wake::OnAlarm => Moment::NEVER,
+                };
+            }
+            Err(error) => {
+                around.outage.failed(now.moment, &*around.sink, &error);
+                self.due = now.moment + pause(self.retries, around);
+                self.retries = self.retries.saturating_add(1);
+            }
+        }
+    }
+}
+
+/// Full jitter over an exponential from 50 ms to 5 s (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+fn pause(retries: u32, around: &Surroundings) -> Duration {
+    let most = Duration::from_millis(50) * 2u32.saturating_pow(retries.min(7));
+    let seed = fastrand::Rng::with_seed(around.clock.moment().0).f64();
+    most.min(Duration::from_secs(5)).mul_f64(0.2 + 0.8 * seed)
+}

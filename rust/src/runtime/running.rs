@@ -1,0 +1,141 @@
+//! One claimed job on its way through a slot, and what may be asked of it meanwhile.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::job::{Job, NodeId};
+use crate::runtime::pool::QueueIndex;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Where a handler runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// On a pool thread.
+    Thread,
+    /// On the event loop.
+    Loop,
+}
+
+/// A claimed job. Shared by its slot, the watchdog and whoever cancels it.
+///
+/// The right to settle it is taken once, by [`Running::close`]: by the slot that finishes it, or by the watchdog that
+/// gives up on the slot. Whoever comes second drops its outcome.
+#[derive(Debug)]
+pub struct Running {
+    /// The job as claimed.
+    pub job: Job,
+    /// Its queue in the pool.
+    pub queue: QueueIndex,
+    /// Where its handler runs.
+    pub lane: Lane,
+    /// The incarnation that claimed it.
+    pub node: NodeId,
+    started: AtomicU64,
+    deadline: AtomicU64,
+    place: AtomicU32,
+    stop_wanted: AtomicBool,
+    cancel_wanted: AtomicBool,
+    timed_out: AtomicBool,
+    closed: AtomicBool,
+    abandoned: AtomicBool,
+}
+
+impl Running {
+    /// A job that was claimed under that incarnation.
+    pub fn new(job: Job, queue: QueueIndex, lane: Lane, node: NodeId) -> Self {
+        Self {
+            job,
+            queue,
+            lane,
+            node,
+            started: AtomicU64::new(0),
+            deadline: AtomicU64::new(u64::MAX),
+            place: AtomicU32::new(0),
+            stop_wanted: AtomicBool::new(false),
+            cancel_wanted: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn start(&self, now: Moment, place: u32) {
+        self.started.store(now.0, Ordering::Relaxed);
+        let deadline = self.job.timeout.map_or(Moment::NEVER, |timeout| now + timeout);
+        self.deadline.store(deadline.0, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    /// When its handler started.
+    pub fn started(&self) -> Moment {
+        Moment(self.started.load(Ordering::Relaxed))
+    }
+
+    /// When its attempt times out.
+    pub fn deadline(&self) -> Moment {
+        Moment(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// How long it may still run; `None` is no limit.
+    pub fn remaining(&self, now: Moment) -> Option<Duration> {
+        let deadline = self.deadline();
+        (deadline != Moment::NEVER).then(|| deadline.since(now))
+    }
+
+    /// The cheap flag that handlers look at: shutdown, cancel, timeout or a lost lease.
+    pub fn stop_wanted(&self) -> bool {
+        self.stop_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Asks the handler to stop.
+    pub fn ask_stop(&self) {
+        self.stop_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a person asked to cancel it.
+    pub fn cancel_wanted(&self) -> bool {
+        self.cancel_wanted.load(Ordering::Acquire)
+    }
+
+    /// Asks the handler to stop because a person wants the job cancelled.
+    pub fn ask_cancel(&self) {
+        self.cancel_wanted.store(true, Ordering::Release);
+        self.ask_stop();
+    }
+
+    /// Whether its deadline has passed.
+    pub fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Acquire)
+    }
+
+    /// Asks the handler to stop because its deadline has passed; false when it had been asked before.
+    pub(crate) fn time_out(&self) -> bool {
+        let first = !self.timed_out.swap(true, Ordering::AcqRel);
+        self.ask_stop();
+        first
+    }
+
+    /// Takes the right to settle it; true for the first who asks.
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether somebody has settled it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Its slot was replaced; it must not come back for more.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether its slot was replaced.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+}

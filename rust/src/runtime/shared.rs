@@ -1,0 +1,172 @@
+//! What the roles, the slots and the callers of one node share, and what concerns several of them.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::clock::{Clock, Moment};
+use crate::job::{JobId, Name};
+use crate::outcome::Outcome;
+use crate::runtime::acker::{self, Backlog, Finished};
+use crate::runtime::claimer::{self, OpenClaims};
+use crate::runtime::config::{AckMode, Config, Registration};
+use crate::runtime::node::Node;
+use crate::runtime::pool::{self, Pool, QueueIndex};
+use crate::runtime::role::{Alarm, Outage};
+use crate::runtime::running::Running;
+use crate::runtime::sabotage::{self, Sabotage};
+use crate::runtime::stager::Agenda;
+use crate::runtime::waiters::Waiters;
+use crate::runtime::watchdog::Deadlines;
+use crate::store::{Attention, QueueRow, Store};
+use crate::sync::{Arc, AtomicU32, RwLock};
+use crate::telemetry::Sink;
+
+/// What the roles, the slots and the callers of one node share.
+pub struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) blocks: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) config: Config,
+    pub(crate) node: Node,
+    pub(crate) pool: Pool,
+    pub(crate) backlog: Backlog,
+    // Names of this program's own workers: nobody can flood it.
+    pub(crate) registry: RwLock<FxHashMap<Name, Registration>>,
+    pub(crate) agenda: Agenda,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) claim_alarm: Arc<Alarm>,
+    pub(crate) heartbeat_alarm: Arc<Alarm>,
+    pub(crate) claiming: Vec<AtomicU32>,
+    pub(crate) claims: OpenClaims,
+    pub(crate) outage: Arc<Outage>,
+    pub(crate) waiters: Waiters,
+    pub(crate) attention: Arc<Attention>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("node", &self.node).field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Settles a job that this thread has; nothing when somebody else has settled it.
+    pub(crate) fn settle(&self, running: Arc<Running>, outcome: Outcome, now: Moment) {
+        if running.close() {
+            self.settle_closed(running, outcome, now);
+        }
+    }
+
+    /// Settles a job whose right to settle this thread has taken.
+    pub(crate) fn settle_closed(&self, running: Arc<Running>, outcome: Outcome, now: Moment) {
+        // What goes back unrun need not be written before anything else, and must not hold up what goes back with it.
+        let sync = self.blocks
+            && outcome != Outcome::Released
+            && self.registry.read().get(running.job.worker.as_str()).is_some_and(|worker| worker.ack == AckMode::Sync);
+        let Ok(finished) = Finished::new(running, outcome, now) else { return };
+        if self.blocks && !sync {
+            return self.backlog.push(finished, self.config.ack_batch);
+        }
+        // A store that never waits has answered before anybody could take the job for lost.
+        let _flight = self.blocks.then(|| self.backlog.send(finished.ack.id));
+        if let Err(failed) = acker::write_one(&*self.store, &*self.sink, finished) {
+            let (error, unwritten) = *failed;
+            self.outage.failed(now, &*self.sink, &error);
+            self.backlog.push(unwritten, self.config.ack_batch);
+        }
+    }
+
+    /// Has the watchdog look soon when jobs were left to the lead of their queue.
+    pub(crate) fn watch_lead(&self, now: Moment) {
+        if self.pool.take_unattended() {
+            self.deadlines.watch(now + pool::STALL);
+        }
+    }
+
+    /// Whether nothing runs, so that acks need not wait for company.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pool.is_quiet()
+    }
+
+    /// The jobs that belong to this node: in buffers, in slots, and finished but not yet written.
+    pub(crate) fn held_ids(&self) -> Vec<JobId> {
+        // Backlog last: a job moves from its slot to the backlog, never back.
+        let mut ids: FxHashSet<JobId> = self.pool.held().iter().map(|held| held.job.id).collect();
+        ids.extend(self.backlog.ids());
+        ids.into_iter().collect()
+    }
+
+    /// Whether its claim was answered only after this node had been declared dead and had started again.
+    pub(super) fn is_stale(&self, running: &Running) -> bool {
+        self.node.is_former(running.node) && !sabotage::is_on(Sabotage::TakeLateClaims)
+    }
+
+    pub(crate) fn holds(&self, id: JobId) -> bool {
+        self.held_ids().contains(&id)
+    }
+
+    /// Somebody wants these jobs cancelled: those that are here are asked to stop, or go back before they start.
+    pub(crate) fn cancel_running(&self, ids: &[JobId]) {
+        if ids.is_empty() {
+            return;
+        }
+        for id in ids {
+            if let Some(waiting) = self.pool.withdraw(*id) {
+                waiting.ask_cancel();
+                let reason = "cancelled before it started".to_owned();
+                self.settle(waiting, Outcome::Cancelled { reason }, self.clock.moment());
+            }
+        }
+        for running in self.pool.running() {
+            if ids.contains(&running.job.id) {
+                running.ask_cancel();
+                self.pool.interrupt(&running);
+            }
+        }
+    }
+
+    /// Follows the row of a queue that was paused, resumed or scaled.
+    pub(crate) fn follow(self: &Arc<Self>, name: &Name) {
+        let Some(queue) = self.pool.find(name) else { return };
+        let Ok(rows) = self.store.queues() else { return };
+        self.follow_row(queue, &rows);
+        self.hunt(queue);
+    }
+
+    /// Follows the rows of all queues: whoever missed the signal of one learns of it here.
+    pub(crate) fn follow_all(self: &Arc<Self>, store: &dyn Store) {
+        // A beat that was accepted is not undone by a read that fails; the next beat reads again.
+        let Ok(rows) = store.queues() else { return };
+        for queue in self.pool.indexes() {
+            let was_hungry = self.pool.is_hungry(queue);
+            self.follow_row(queue, &rows);
+            if !was_hungry && self.pool.is_hungry(queue) {
+                self.hunt(queue);
+            }
+        }
+    }
+
+    fn follow_row(&self, queue: QueueIndex, rows: &[QueueRow]) {
+        let row = rows.iter().find(|row| row.name == *self.pool.name(queue));
+        let (paused, concurrency) = row.map_or((false, None), |row| (row.paused, row.concurrency));
+        for back in self.pool.control(queue, paused, concurrency) {
+            self.settle(back, Outcome::Released, self.clock.moment());
+        }
+    }
+
+    /// Looks for work for one queue.
+    pub(crate) fn hunt(self: &Arc<Self>, queue: QueueIndex) {
+        if self.blocks {
+            self.claim_alarm.ring();
+        } else {
+            claimer::fill(self, queue);
+        }
+        self.pool.stir_slots();
+    }
+
+    /// The node is trusted again, or new: everything looks for work.
+    pub(crate) fn wake_all(&self) {
+        self.claim_alarm.ring();
+        self.pool.stir_slots();
+    }
+}
