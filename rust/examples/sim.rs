@@ -1,0 +1,109 @@
+//! Runs the simulator: many seeds, one seed step by step, or the deliberate bugs.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use zjobs_engine::clock::{Clock, System};
+use zjobs_sim::{Bug, Telling, Violation, hunt, simulate};
+
+const USAGE: &str = "usage: sim --seeds N [--start S] | --seed N [--bug NAME] | --bugs";
+/// A deliberate bug that hides longer than this is not found.
+const HUNT: u64 = 10_000;
+/// Seeds between two lines of progress.
+const PROGRESS: u64 = 50_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.replace('_', "").parse::<u64>().ok()
+    };
+    let named = arguments.iter().position(|one| one == "--bug").and_then(|at| arguments.get(at + 1));
+    let bug = named.and_then(|name| Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == *name));
+    let clean = match (number("--seeds"), number("--seed"), arguments.iter().any(|one| one == "--bugs")) {
+        (Some(seeds), None, false) => many(number("--start").unwrap_or(0), seeds),
+        (None, Some(seed), false) => one(seed, bug),
+        (None, None, true) => bugs(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(seed: u64, bug: Option<Bug>) -> bool {
+    match simulate(seed, bug, Telling::Aloud) {
+        Ok(run) => println!("seed {seed}: all invariants held, {} steps, digest {:016x}", run.steps, run.digest),
+        Err(violation) => {
+            println!("seed {seed}: {violation}");
+            return false;
+        }
+    }
+    true
+}
+
+/// Runs the seeds on all processors; stops at the first violation.
+fn many(start: u64, seeds: u64) -> bool {
+    let (next, steps, broken) = (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
+    let found: Mutex<Vec<(u64, Violation)>> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let began = System.moment();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !broken.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= start + seeds {
+                        return;
+                    }
+                    match simulate(seed, None, Telling::Silent) {
+                        Ok(run) => drop(steps.fetch_add(run.steps.into(), Ordering::Relaxed)),
+                        Err(violation) => {
+                            broken.store(true, Ordering::Relaxed);
+                            if let Ok(mut found) = found.lock() {
+                                found.push((seed, violation));
+                            }
+                        }
+                    }
+                    if (seed + 1 - start).is_multiple_of(PROGRESS) {
+                        println!("{} seeds, {:.0} a second", seed + 1 - start, rate(began, seed + 1 - start));
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_default();
+    found.sort_by_key(|(seed, _)| *seed);
+    if let Some((seed, violation)) = found.first() {
+        println!("seed {seed}: {violation}\n\nreplay it with: make sim SEED={seed}");
+        return false;
+    }
+    let steps = steps.into_inner();
+    println!("{seeds} seeds, {steps} steps, {:.0} seeds a second: all invariants held", rate(began, seeds));
+    true
+}
+
+fn rate(began: zjobs_engine::clock::Moment, seeds: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+    let seeds = seeds as f64;
+    seeds / System.moment().since(began).as_secs_f64().max(1e-9)
+}
+
+/// Hunts every deliberate bug and prints the table.
+fn bugs() -> bool {
+    let mut all = true;
+    println!("{:>5}  {:<26} {:>6}  what was seen", "broke", "bug", "seeds");
+    for bug in Bug::ALL {
+        let invariant = format!("I-{}", bug.breaks());
+        let found = hunt(*bug, HUNT);
+        all &= found.is_some();
+        let (seeds, story) = found.map_or_else(
+            || ("-".to_owned(), "NOT FOUND".to_owned()),
+            |(seed, violation)| ((seed + 1).to_string(), violation.to_string()),
+        );
+        println!("{invariant:>5}  {:<26} {seeds:>6}  {story}", format!("{bug:?}"));
+    }
+    all
+}

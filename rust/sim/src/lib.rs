@@ -1,0 +1,61 @@
+//! The simulator: the real roles of several nodes over one store, on one thread, from one seed.
+//!
+//! Time, chance, threads and the store's failures belong to the seed, so a run that goes wrong can be repeated exactly.
+//! After every commit an oracle that knows only the invariants judges what changed; when the faults have stopped it
+//! judges that everything settles. To prove that the oracle sees, every invariant can be broken on purpose
+//! ([`Bug`]), and [`hunt`] looks for the seed that shows it.
+
+mod bug;
+mod client;
+mod link;
+mod node;
+mod oracle;
+mod plan;
+mod saboteur;
+mod time;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use zjobs_engine::runtime::sabotage;
+
+pub use bug::Bug;
+pub use oracle::{CHECKS, Violation};
+
+/// Whether a run is told step by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Nothing is printed.
+    Silent,
+    /// Every step is printed with its virtual time.
+    Aloud,
+}
+
+/// A run in which every invariant held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// How many steps it took.
+    pub steps: u32,
+    /// A digest of who did what when: equal for equal runs.
+    pub digest: u64,
+}
+
+/// Runs one seed, with or without a deliberate bug. Returns what it was like, or what did not hold; a panic breaks I-35.
+pub fn simulate(seed: u64, bug: Option<Bug>, telling: Telling) -> Result<Run, Violation> {
+    sabotage::switch(bug.and_then(Bug::sabotage));
+    let world = world::World::new(seed, bug, telling == Telling::Aloud);
+    let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+    sabotage::switch(None);
+    run.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Violation { invariant: 35, story: format!("a panic: {}", text.unwrap_or_default()) })
+    })
+}
+
+/// The first of the seeds below `most` in which the bug breaks the invariant that it is there for.
+pub fn hunt(bug: Bug, most: u64) -> Option<(u64, Violation)> {
+    let broken = |seed| simulate(seed, Some(bug), Telling::Silent).err();
+    let hit = |violation: &Violation| violation.invariant == bug.breaks();
+    (0..most).find_map(|seed| Some((seed, broken(seed).filter(hit)?)))
+}

@@ -1,0 +1,382 @@
+//! The loop: one thread, one seed, one step at a time.
+//!
+//! Calls that are slow let others go on while they are on their way: the loop runs a few steps inside of them, and the
+//! thread that made the call counts as busy. So every interleaving of calls can happen, and all of it is decided by the
+//! seed.
+
+mod ending;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use parking_lot::{Mutex, MutexGuard};
+use zjobs_engine::clock::Moment;
+use zjobs_engine::runtime::Engine;
+use zjobs_engine::store::{MemoryConfig, MemoryStore, Signal, Store, Subscriber};
+use zjobs_engine::telemetry::Silent;
+
+use crate::Run;
+use crate::bug::Bug;
+use crate::client;
+use crate::link::Link;
+use crate::node::{Action, Life, Node};
+use crate::oracle::{Did, Oracle, Violation};
+use crate::plan::{POLL, Plan};
+use crate::saboteur::Saboteur;
+use crate::time::{Skewed, Timeline};
+
+/// How deep calls may be inside of calls.
+const DEPTH: usize = 3;
+
+/// What becomes of a call.
+#[derive(Debug, Default, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each fault comes by itself")]
+pub(crate) struct Fate {
+    pub(crate) slow_before: bool,
+    pub(crate) refused: bool,
+    pub(crate) slow_after: bool,
+    pub(crate) cut: bool,
+}
+
+/// Collects the signals of one transaction, until the oracle has seen it.
+#[derive(Default)]
+struct Post {
+    signals: Mutex<Vec<Signal>>,
+}
+
+impl Subscriber for Post {
+    fn signal(&self, signal: &Signal) {
+        self.signals.lock().push(signal.clone());
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) time: Arc<Timeline>,
+    bug: Option<Bug>,
+    tells: bool,
+    store: Saboteur,
+    store_clock: Arc<Skewed>,
+    post: Arc<Post>,
+    nodes: Mutex<Vec<Arc<Node>>>,
+    client: Mutex<Option<Arc<Link>>>,
+    rng: Mutex<Rng>,
+    oracle: Mutex<Oracle>,
+    healed: AtomicBool,
+    depth: AtomicUsize,
+    enqueued: Mutex<u32>,
+    steps: AtomicU32,
+    births: AtomicUsize,
+    digest: AtomicU64,
+    spare: Mutex<Vec<Action>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, bug: Option<Bug>, tells: bool) -> Arc<Self> {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::draw(&mut rng);
+        let time = Arc::new(Timeline::default());
+        let store_clock = Arc::new(Skewed::new(time.clone(), 0));
+        let clock = store_clock.clone();
+        let memory = MemoryStore::new(MemoryConfig { max_jobs: plan.max_jobs, clock, ..MemoryConfig::default() });
+        let post = Arc::new(Post::default());
+        let hears: Arc<dyn Subscriber> = post.clone();
+        memory.subscribe(Arc::downgrade(&hears));
+        let oracle = Mutex::new(Oracle::new(plan.faults.store_steps == 0));
+        let world = Arc::new(Self {
+            time,
+            bug,
+            tells,
+            store: Saboteur::new(memory, bug),
+            store_clock,
+            post,
+            nodes: Mutex::default(),
+            client: Mutex::default(),
+            rng: Mutex::new(rng),
+            oracle,
+            healed: AtomicBool::new(false),
+            depth: AtomicUsize::new(0),
+            enqueued: Mutex::new(0),
+            steps: AtomicU32::new(0),
+            births: AtomicUsize::new(0),
+            digest: AtomicU64::new(0),
+            spare: Mutex::default(),
+            plan,
+        });
+        *world.client.lock() = Some(Arc::new(Link::new(world.clone(), None)));
+        world
+    }
+
+    /// Runs the whole seed. Returns what it was like.
+    pub(crate) fn run(self: &Arc<Self>) -> Result<Run, Violation> {
+        self.note(|| format!("{:?}", self.plan));
+        drop(client::declare(&self.store));
+        for _ in 0..self.plan.nodes {
+            self.start_node();
+        }
+        while self.steps.load(Ordering::Relaxed) < self.plan.steps && !self.is_broken() {
+            self.step();
+        }
+        if !self.is_broken() {
+            self.settle();
+        }
+        if !self.is_broken() {
+            self.stop_all();
+        }
+        self.nodes.lock().clear();
+        *self.client.lock() = None;
+        if let Some(violation) = self.oracle().violation() {
+            return Err(violation.clone());
+        }
+        Ok(Run { steps: self.steps.load(Ordering::Relaxed), digest: self.digest.load(Ordering::Relaxed) })
+    }
+
+    // --- what the others need ---
+
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        let mut oracle = self.oracle.lock();
+        oracle.reach(self.time.moment());
+        oracle
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    pub(crate) fn observe(&self, did: &Did<'_>) {
+        self.oracle.lock().observe(did, &self.store, self.time.moment());
+    }
+
+    pub(crate) fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn random<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.rng.lock())
+    }
+
+    /// True so often per thousand.
+    pub(crate) fn chance(&self, per_thousand: u32) -> bool {
+        per_thousand > 0 && self.random(|rng| rng.u32(..1000) < per_thousand)
+    }
+
+    pub(crate) fn note(&self, line: impl FnOnce() -> String) {
+        if self.tells {
+            let millis = self.time.micros() / 1000;
+            println!("{:>4}.{:03} {}", millis / 1000, millis % 1000, line());
+        }
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        if !self.plan.blocks || self.is_healed() {
+            return Fate::default();
+        }
+        let faults = &self.plan.faults;
+        Fate {
+            slow_before: self.chance(faults.slow),
+            refused: self.chance(faults.refuse),
+            slow_after: self.chance(faults.slow),
+            cut: self.chance(faults.cut),
+        }
+    }
+
+    /// Others go on while a call of this node is on its way; a node that freezes meanwhile comes back first.
+    pub(crate) fn meanwhile(self: &Arc<Self>, node: Option<usize>) {
+        if self.depth.load(Ordering::Relaxed) >= DEPTH || self.is_broken() {
+            return;
+        }
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        // Most slow calls take a few steps of others; some take longer than a beat, or than a lease.
+        let (most, length) = self.random(|rng| match rng.u32(..6) {
+            0 | 1 => (100, rng.u64(500..6000)),
+            _ => (rng.u32(1..8), 0),
+        });
+        let until = self.time.moment() + Duration::from_millis(length);
+        for step in 0..most {
+            if self.is_broken() || (length > 0 && step > 8 && self.time.moment() >= until) {
+                break;
+            }
+            self.step();
+        }
+        let node = node.and_then(|number| self.node(number));
+        for _ in 0..60 {
+            match node.as_ref().map(|node| node.life()) {
+                Some(Life::Frozen(_)) if !self.is_broken() => self.step(),
+                _ => break,
+            }
+        }
+        if let Some(node) = node {
+            node.thaw(Moment::NEVER);
+        }
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Hands the signals of the last transaction to the nodes; some get lost.
+    pub(crate) fn deliver(&self) {
+        let signals = std::mem::take(&mut *self.post.signals.lock());
+        if signals.is_empty() {
+            return;
+        }
+        let nodes = self.nodes();
+        let deaf = if self.plan.blocks { self.plan.faults.deaf } else { 0 };
+        for signal in &signals {
+            for node in nodes.iter().filter(|node| node.life() != Life::Gone) {
+                if !self.chance(deaf) {
+                    node.signal(signal, self.plan.blocks);
+                }
+            }
+        }
+    }
+
+    // --- the loop ---
+
+    fn step(self: &Arc<Self>) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        match self.random(|rng| rng.u32(..100)) {
+            0..60 => {
+                if !self.act() {
+                    self.wait();
+                }
+            }
+            60..74 => self.ask_for_something(),
+            74..90 => self.pass_time(),
+            _ => self.make_trouble(),
+        }
+        self.thaw();
+    }
+
+    /// Lets one of those who can do something do it.
+    fn act(&self) -> bool {
+        let now = self.time.moment();
+        let nodes = self.nodes();
+        let first = self.random(|rng| rng.usize(..nodes.len().max(1)));
+        let mut actions = std::mem::take(&mut *self.spare.lock());
+        let found = nodes.iter().cycle().skip(first).take(nodes.len()).find_map(|node| {
+            actions.clear();
+            node.ready(now, &mut actions);
+            let action = self.random(|rng| rng.choice(&actions).copied())?;
+            Some((node, action))
+        });
+        *self.spare.lock() = actions;
+        let Some((node, action)) = found else { return false };
+        self.digest(node.number, action);
+        node.act(action, self);
+        true
+    }
+
+    fn ask_for_something(&self) {
+        let Some(client) = self.client() else { return };
+        let mut rng = self.random(Rng::fork);
+        let mut enqueued = *self.enqueued.lock();
+        let _refused = client::act(&mut rng, &self.plan, &client, &mut enqueued);
+        let mut known = self.enqueued.lock();
+        *known = enqueued.max(*known);
+    }
+
+    fn pass_time(&self) {
+        let by = self.random(|rng| match rng.u32(..10) {
+            0..6 => rng.u64(..50),
+            6..9 => rng.u64(..500),
+            _ => rng.u64(..2500),
+        });
+        self.time.advance(Duration::from_millis(by));
+    }
+
+    /// Goes on to the next moment at which somebody wants to do something.
+    fn wait(&self) {
+        let due = self.nodes.lock().iter().map(|node| node.due()).min().unwrap_or(Moment::NEVER);
+        let most = self.time.moment() + Duration::from_secs(1);
+        self.time.reach(due.min(most).max(Moment(self.time.moment().0 + 1000)));
+    }
+
+    fn make_trouble(self: &Arc<Self>) {
+        let faults = self.plan.faults;
+        let node = self.random(|rng| rng.choice(&*self.nodes.lock()).cloned());
+        let Some(node) = node else { return self.start_node() };
+        if self.chance(faults.crash * 10) {
+            self.note(|| format!("node {} crashes", node.number));
+            node.crash();
+        }
+        if self.chance(faults.freeze * 5) {
+            let length = self.random(|rng| Duration::from_millis(rng.u64(100..9000)));
+            self.note(|| format!("node {} freezes for {length:?}", node.number));
+            node.freeze(node.moment() + length);
+        }
+        if self.chance(faults.stops * 10) {
+            node.stop(self);
+        }
+        if self.chance(faults.node_steps * 5) {
+            node.clock.step(self.random(|rng| rng.i64(-3_600_000_000..3_600_000_000)));
+        }
+        if self.chance(faults.store_steps * 5) {
+            let by = self.random(|rng| rng.i64(-5_000_000..5_000_000));
+            self.note(|| format!("the clock of the store steps by {by} us"));
+            self.store_clock.step(by);
+        }
+        let mut nodes = self.nodes.lock();
+        nodes.retain(|node| node.life() != Life::Gone || node.is_busy());
+        let missing = nodes.iter().filter(|node| node.life() != Life::Gone).count() < self.plan.nodes;
+        drop(nodes);
+        if missing && self.chance(700) {
+            self.start_node();
+        }
+    }
+
+    fn thaw(&self) {
+        let now = self.time.moment();
+        let nodes = self.nodes();
+        for node in &nodes {
+            node.thaw(now);
+        }
+    }
+
+    // --- small parts ---
+
+    /// Folds one act into the digest.
+    fn digest(&self, number: usize, action: Action) {
+        let mut hasher = rustc_hash::FxHasher::default();
+        (self.digest.load(Ordering::Relaxed), self.time.micros(), number, action).hash(&mut hasher);
+        self.digest.store(hasher.finish(), Ordering::Relaxed);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.oracle.lock().violation().is_some()
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().clone()
+    }
+
+    fn client(&self) -> Option<Arc<Link>> {
+        self.client.lock().clone()
+    }
+
+    fn node(&self, number: usize) -> Option<Arc<Node>> {
+        self.nodes.lock().iter().find(|node| node.number == number).cloned()
+    }
+}
+
+impl World {
+    fn start_node(self: &Arc<Self>) {
+        let number = self.births.fetch_add(1, Ordering::Relaxed);
+        let (skew, rng) = self.random(|rng| (rng.i64(-60_000_000..60_000_000), rng.fork()));
+        let clock = Arc::new(Skewed::new(self.time.clone(), skew));
+        let link = Arc::new(Link::new(self.clone(), Some(number)));
+        let poll = if self.bug == Some(Bug::NeverPolls) { Duration::from_secs(3600) } else { POLL };
+        let config = self.plan.config(number, poll);
+        let Ok(engine) = Engine::new(link.clone(), config, clock.clone(), Arc::new(Silent), rng) else { return };
+        for (worker, registration) in &self.plan.workers {
+            engine.register(worker.clone(), registration.clone());
+        }
+        self.note(|| format!("node {number} starts"));
+        if let Some(node) = Node::start(number, clock, link, engine) {
+            if self.is_healed() {
+                node.deploy(&self.plan);
+            }
+            self.nodes.lock().push(node);
+        }
+    }
+}
