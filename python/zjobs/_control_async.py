@@ -1,0 +1,126 @@
+"""The async twins of what people do by hand: same names with ``_async``, never blocking the event loop."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack
+
+from zjobs._control import Control, JobRows, NodeRows, QueueRows, Which
+from zjobs.job import Job, JobState
+from zjobs.options import Seconds, seconds
+
+__all__ = ["AsyncControl"]
+
+R = TypeVar("R")
+
+_SLICE = 0.1
+
+
+class AsyncControl(Control):
+    """`Control` for callers on an event loop. A store that never waits is called on the spot, others on a thread."""
+
+    async def _on_thread(self, call: Callable[[], R]) -> R:
+        return await asyncio.to_thread(call) if self._store.blocks else call()
+
+    async def get_async(self, job: Job | int) -> Job:
+        """As `get`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.get(job))
+
+    async def list_async(self, **which: Unpack[Which]) -> JobRows:
+        """As `list`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.list(**which))
+
+    async def count_async(self, **which: Unpack[Which]) -> int:
+        """As `count`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.count(**which))
+
+    async def count_by_state_async(self, queue: str | None = None) -> dict[JobState, int]:
+        """As `count_by_state`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.count_by_state(queue))
+
+    async def cancel_async(self, job: Job | int) -> Job:
+        """As `cancel`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.cancel(job))
+
+    async def cancel_many_async(self, **which: Unpack[Which]) -> int:
+        """As `cancel_many`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.cancel_many(**which))
+
+    async def retry_async(self, job: Job | int) -> Job:
+        """As `retry`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.retry(job))
+
+    async def retry_many_async(self, **which: Unpack[Which]) -> int:
+        """As `retry_many`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.retry_many(**which))
+
+    async def delete_async(self, job: Job | int) -> None:
+        """As `delete`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.delete(job))
+
+    async def delete_many_async(self, **which: Unpack[Which]) -> int:
+        """As `delete_many`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.delete_many(**which))
+
+    async def delete_completed_async(self, older_than: Seconds) -> int:
+        """As `delete_completed`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.delete_completed(older_than))
+
+    async def prune_async(self) -> int:
+        """As `prune`, without blocking the event loop."""
+        return await self._on_thread(self.prune)
+
+    async def rescue_stuck_async(self) -> int:
+        """As `rescue_stuck`, without blocking the event loop."""
+        return await self._on_thread(self.rescue_stuck)
+
+    async def pause_queue_async(self, queue: str) -> None:
+        """As `pause_queue`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.pause_queue(queue))
+
+    async def resume_queue_async(self, queue: str) -> None:
+        """As `resume_queue`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.resume_queue(queue))
+
+    async def scale_queue_async(self, queue: str, concurrency: int | None) -> None:
+        """As `scale_queue`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.scale_queue(queue, concurrency))
+
+    async def queue_list_async(self) -> QueueRows:
+        """As `queue_list`, without blocking the event loop."""
+        return await self._on_thread(self.queue_list)
+
+    async def nodes_async(self) -> NodeRows:
+        """As `nodes`, without blocking the event loop."""
+        return await self._on_thread(self.nodes)
+
+    async def wait_async(self, job: Job | int, timeout: Seconds | None = None) -> Job:  # noqa: ASYNC109 - as `wait`
+        """As `wait`, without blocking the event loop; it holds no thread while it waits."""
+        left = None if timeout is None else seconds("timeout", timeout)
+        loop = asyncio.get_running_loop()
+        until = None if left is None else loop.time() + left
+        settled = asyncio.Event()
+        settled.set()
+        while True:
+            if settled.is_set():
+                settled = asyncio.Event()
+                self._engine.on_settled(lambda wake=settled: _wake(loop, wake))
+            found = await self.get_async(job)
+            if found.state.is_final:
+                return found
+            rest = None if until is None else until - loop.time()
+            if rest is not None and rest <= 0:
+                raise TimeoutError(f"job {found.id} is still {found.state} after {left} seconds")
+            # Another process may settle it without a signal, when the store is shared between processes.
+            slices = [part for part in (rest, _SLICE if self._store.blocks else None) if part is not None]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(settled.wait(), min(slices, default=None))
+
+    async def result_async(self, job: Job | int, timeout: Seconds | None = None) -> Any:  # noqa: ANN401, ASYNC109 - as `result`
+        """As `result`, without blocking the event loop."""
+        return self._result(await self.wait_async(job, timeout))
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,63 @@
+"""The command `zjobs`. Each subcommand is one module here, registered in the list below."""
+
+import platform
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from zjobs import Error
+from zjobs.cli import demo
+
+__all__ = ["app", "main"]
+
+FAILURE = 1
+
+EXIT_CODES = "Exit codes: 0 fine, 1 failure, 2 wrong usage, 130 interrupted with Ctrl-C."
+
+app = typer.Typer(
+    name="zjobs",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+
+app.command("demo", epilog=EXIT_CODES)(demo.demo)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer hands the flag over by position
+    if value:
+        typer.echo(f"zjobs {version('zjobs')}, {platform.python_implementation()} {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Background jobs for Python with a Rust engine.
+
+    New here? **zjobs demo** runs real jobs in memory for ten seconds: it needs no set-up and leaves
+    nothing behind.
+    """
+
+
+def main() -> None:
+    """Run the command line on `sys.argv` and exit with one of the documented codes.
+
+    Raises:
+        SystemExit: Always: 0 fine, 1 failure, 2 wrong usage, 130 interrupted.
+    """
+    try:
+        app()
+    except Error as error:
+        typer.echo(f"zjobs: {error}", err=True)
+        sys.exit(FAILURE)
