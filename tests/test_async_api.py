@@ -1,0 +1,154 @@
+"""The async twins: they never block the event loop, and hold no thread."""
+
+import asyncio
+import inspect
+import threading
+
+import pytest
+
+from zjobs import JobContext, JobState, NotFound, Supervisor
+
+
+def test_every_blocking_call_has_a_twin():
+    blocking = {
+        "enqueue", "enqueue_many", "start", "stop", "drain", "get", "list", "count", "count_by_state", "cancel",
+        "cancel_many", "retry", "retry_many", "delete", "delete_many", "delete_completed", "prune", "rescue_stuck",
+        "pause_queue", "resume_queue", "scale_queue", "queue_list", "nodes", "wait", "result",
+    }  # fmt: skip
+    for name in blocking:
+        assert inspect.iscoroutinefunction(getattr(Supervisor, f"{name}_async")), name
+
+
+async def test_a_whole_life_without_blocking(jobs):
+    app = jobs()
+
+    @app.worker(keep_result=True)
+    async def double(number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+    @app.worker(keep_result=True)
+    def treble(number: int) -> int:
+        return 3 * number
+
+    async with app:
+        first = await double.enqueue_async(2)
+        second = await app.enqueue_async("treble", {"number": 2})
+        several = await app.enqueue_many_async([double.job(number) for number in range(3)])
+        assert await app.result_async(first, 30) == 4
+        assert await app.result_async(second, 30) == 6
+        assert [await app.result_async(job, 30) for job in several] == [0, 2, 4]
+        assert (await app.get_async(first)).state is JobState.COMPLETED
+        assert await app.count_async(worker="double") == 4
+        assert len(await app.list_async(worker="treble")) == 1
+        assert (await app.count_by_state_async())[JobState.COMPLETED] == 5
+        assert (await app.retry_async(first)).id == first.id
+        assert (await app.wait_async(first, 30)).state is JobState.COMPLETED
+        await app.pause_queue_async("default")
+        waiting = await double.enqueue_async(1)
+        assert (await app.queue_list_async())[0].paused
+        assert (await app.cancel_async(waiting)).state is JobState.CANCELLED
+        await app.delete_async(waiting)
+        await app.scale_queue_async("default", 3)
+        await app.resume_queue_async("default")
+        assert len(await app.nodes_async()) == 1
+        assert await app.retry_many_async(worker="treble") == 1
+        assert await app.rescue_stuck_async() == 0
+    assert not app.is_running
+    assert await app.cancel_many_async(worker="nobody") == 0
+    assert await app.delete_many_async(worker="nobody") == 0
+    assert await app.prune_async() == 0
+    assert await app.delete_completed_async(3600) == 0
+
+
+async def test_two_hundred_waits_hold_no_thread(jobs, gate):
+    app = jobs(queues={"default": 300})
+
+    @app.worker(keep_result=True)
+    async def slow(number: int) -> int:
+        while not gate.is_set():  # noqa: ASYNC110 - an event of another thread
+            await asyncio.sleep(0.005)
+        return number
+
+    async with app:
+        many = [await slow.enqueue_async(number) for number in range(200)]
+        before = threading.active_count()
+        waits = [asyncio.create_task(app.result_async(job, 60)) for job in many]
+        await asyncio.sleep(0)
+        assert threading.active_count() == before
+        gate.set()
+        assert await asyncio.gather(*waits) == list(range(200))
+
+
+async def test_a_wait_that_is_given_up_leaves_nothing_behind(jobs, gate):
+    app = jobs()
+
+    @app.worker
+    def slow() -> None:
+        gate.wait()
+
+    async with app:
+        job = await slow.enqueue_async()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app.wait_async(job), 0.01)
+        with pytest.raises(TimeoutError, match=r"job 1 is still executing after 0.01 seconds"):
+            await app.wait_async(job, 0.01)
+        gate.set()
+        assert (await app.wait_async(job, 30)).state is JobState.COMPLETED
+    with pytest.raises(NotFound):
+        await app.wait_async(99)
+
+
+def test_an_abandoned_wait_does_not_keep_its_loop_from_ending(run_script):
+    done = run_script(
+        """
+        import asyncio, zjobs
+        jobs = zjobs.Supervisor()
+        never = jobs.enqueue("never")
+
+        async def main():
+            try:
+                await asyncio.wait_for(jobs.wait_async(never), 0.05)
+            except TimeoutError:
+                print("given up")
+
+        asyncio.run(main())
+    """,
+        timeout=20,
+    )
+    assert (done.stdout, done.returncode) == ("given up\n", 0), done.stderr
+
+
+async def test_a_coroutine_job_may_wait_for_another_on_the_same_loop(jobs):
+    app = jobs(queues={"default": 2})
+
+    @app.worker(keep_result=True)
+    async def inner() -> str:
+        return "inner"
+
+    @app.worker(keep_result=True)
+    async def outer(ctx: JobContext) -> str:
+        return "outer of " + await app.result_async(await inner.enqueue_async(), 30)
+
+    async with app:
+        assert await app.result_async(await outer.enqueue_async(), 30) == "outer of inner"
+
+
+async def test_the_loop_goes_on_while_a_stop_waits_for_handlers(jobs, gate):
+    app = jobs()
+
+    @app.worker
+    def slow() -> None:
+        gate.wait()
+
+    await app.start_async()
+    job = await slow.enqueue_async()
+    while (await app.get_async(job)).state is not JobState.EXECUTING:  # noqa: ASYNC110 - a state of the store
+        await asyncio.sleep(0)
+    stop = asyncio.create_task(app.stop_async())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not stop.done()
+    gate.set()
+    assert await stop == ()
+    assert app.get(job).state is JobState.COMPLETED

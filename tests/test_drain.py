@@ -1,0 +1,155 @@
+"""`drain`: everything that is due, in this thread."""
+
+import asyncio
+import threading
+
+import pytest
+
+from zjobs import AlreadyStarted, Constant, JobContext, JobState, Snooze
+
+
+def test_both_kinds_run_in_the_calling_thread_and_are_counted(jobs):
+    app = jobs(queues={"default": 1, "mail": 1})
+    threads = []
+
+    @app.worker
+    def plain() -> None:
+        threads.append(threading.current_thread())
+
+    @app.worker(queue="mail")
+    async def coroutine() -> None:
+        await asyncio.sleep(0)
+        threads.append(threading.current_thread())
+
+    app.enqueue_many([plain.job(), coroutine.job()] * 20)
+    before = threading.active_count()
+    assert app.drain() == {JobState.COMPLETED: 40}
+    assert threads == [threading.current_thread()] * 40
+    assert threading.active_count() == before
+    assert app.drain() == {}
+
+
+def test_every_attempt_is_counted_by_where_it_led(jobs):
+    app = jobs()
+    runs = []
+
+    @app.worker(max_attempts=3, retry_strategy=Constant(0))
+    def fails() -> None:
+        raise ValueError
+
+    @app.worker
+    def snoozes() -> Snooze | None:
+        runs.append(1)
+        return Snooze(0) if len(runs) < 3 else None
+
+    fails.enqueue()
+    snoozes.enqueue()
+    fails.options(schedule_in=3600).enqueue()
+    assert app.drain() == {
+        JobState.RETRYABLE: 2,
+        JobState.DISCARDED: 1,
+        JobState.SCHEDULED: 2,
+        JobState.COMPLETED: 1,
+    }
+    assert app.count_by_state()[JobState.SCHEDULED] == 1
+
+
+def test_jobs_that_jobs_enqueue_run_too(jobs):
+    app = jobs(queues={"default": 2})
+
+    @app.worker
+    def chain(left: int) -> None:
+        if left:
+            chain_too.enqueue(left - 1)
+
+    @app.worker
+    async def chain_too(left: int) -> None:
+        if left:
+            await chain.enqueue_async(left - 1)
+
+    chain.enqueue(50)
+    assert app.drain() == {JobState.COMPLETED: 51}
+
+
+def test_one_queue_alone_leaves_the_others_as_they_were(jobs):
+    app = jobs(queues={"default": 2, "mail": 2})
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    act.enqueue()
+    other = act.options(queue="mail").enqueue()
+    assert app.drain("default") == {JobState.COMPLETED: 1}
+    assert (app.get(other).state, app.get(other).attempt) == (JobState.AVAILABLE, 0)
+
+
+def test_a_paused_queue_is_not_drained(jobs):
+    app = jobs()
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    act.enqueue()
+    app.pause_queue("default")
+    assert app.drain() == {}
+    app.resume_queue("default")
+    assert app.drain() == {JobState.COMPLETED: 1}
+
+
+def test_ctrl_c_ends_it_after_the_job_in_hand_and_the_rest_waits(jobs):
+    app = jobs()
+    runs = []
+
+    @app.worker
+    def act(ctx: JobContext) -> None:
+        runs.append(ctx.job.id)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+
+    app.enqueue_many([act.job()] * 4)
+    with pytest.raises(KeyboardInterrupt):
+        app.drain()
+    assert len(runs) == 2
+    states = app.count_by_state()
+    assert (states[JobState.COMPLETED], states[JobState.RETRYABLE], states[JobState.AVAILABLE]) == (1, 1, 2)
+    assert not app.is_running
+    assert app.drain() == {JobState.COMPLETED: 2}
+
+
+def test_system_exit_of_a_job_does_not_end_the_drain(jobs):
+    app = jobs()
+
+    @app.worker(max_attempts=1)
+    def plain() -> None:
+        raise SystemExit
+
+    @app.worker(max_attempts=1)
+    async def coroutine() -> None:
+        raise SystemExit
+
+    first, second = plain.enqueue(), coroutine.enqueue()
+    assert app.drain() == {JobState.DISCARDED: 2}
+    assert [app.get(job).errors[0].kind for job in (first, second)] == ["SystemExit"] * 2
+
+
+def test_a_running_supervisor_is_not_drained(jobs):
+    app = jobs()
+    with app, pytest.raises(AlreadyStarted, match=r"use wait\(job\)"):
+        app.drain()
+
+
+async def test_it_does_not_block_the_loop_that_awaits_it(jobs):
+    app = jobs()
+    release = threading.Event()
+
+    @app.worker
+    def waits() -> None:
+        assert release.wait(30)
+
+    waits.enqueue()
+    drain = asyncio.create_task(app.drain_async())
+    await asyncio.sleep(0)
+    release.set()
+    assert await drain == {JobState.COMPLETED: 1}

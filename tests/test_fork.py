@@ -1,0 +1,135 @@
+"""A fork takes nothing along that runs: the child is told so, and may make supervisors of its own."""
+
+CHILD = """
+    import os, sys, threading, warnings, zjobs
+    warnings.simplefilter("ignore", DeprecationWarning)
+    jobs = zjobs.Supervisor(queues={"default": 3})
+
+    @jobs.worker(keep_result=True)
+    def plain() -> str:
+        return "fine"
+
+    @jobs.worker(keep_result=True)
+    async def coroutine() -> str:
+        return "fine"
+
+    def in_child(act):
+        child = os.fork()
+        if child == 0:
+            try:
+                act()
+                os._exit(0)
+            except BaseException as error:
+                print("child:", type(error).__name__, error, flush=True)
+                os._exit(7)
+        print("exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def script(text):
+    return CHILD + text
+
+
+def test_the_child_of_a_running_supervisor_is_told_to_make_its_own(run_script):
+    done = run_script(
+        script("""
+    def refused():
+        calls = [
+            plain.enqueue, lambda: jobs.enqueue("x"), lambda: jobs.enqueue_many([("x", None)]), jobs.start,
+            lambda: jobs.get(1), jobs.list, jobs.count_by_state, lambda: jobs.cancel(1), jobs.drain, jobs.prune,
+            jobs.rescue_stuck, lambda: jobs.pause_queue("default"), lambda: jobs.wait(1), jobs.nodes,
+            lambda: jobs.worker(name="late")(print), lambda: jobs.store.count_by_state(),
+        ]
+        for number, call in enumerate(calls):
+            try:
+                call()
+            except zjobs.StoreUnavailable as error:
+                assert "belong to the process that was forked; make new ones in this process" in str(error)
+            except zjobs.Invalid:
+                assert number == 14
+            else:
+                raise AssertionError(number)
+        assert not jobs.is_running
+        repr(jobs), jobs.queues, jobs.workers
+
+    with jobs:
+        jobs.wait(plain.enqueue()), jobs.wait(coroutine.enqueue())
+        in_child(refused)
+        print(jobs.result(plain.enqueue(), 30), jobs.result(coroutine.enqueue(), 30))
+    """)
+    )
+    assert done.stdout.splitlines() == ["exit 0", "fine fine"], done.stderr
+    assert done.returncode == 0
+
+
+def test_the_child_makes_a_supervisor_of_its_own(run_script):
+    done = run_script(
+        script("""
+    def own():
+        other = zjobs.Supervisor()
+
+        @other.worker(keep_result=True)
+        async def act() -> str:
+            return "child"
+
+        @other.worker(keep_result=True)
+        def act_too() -> str:
+            return "child"
+
+        with other:
+            print(other.result(act.enqueue(), 30), other.result(act_too.enqueue(), 30), flush=True)
+
+    with jobs:
+        jobs.wait(plain.enqueue())
+        in_child(own)
+        print(jobs.result(coroutine.enqueue(), 30))
+    """)
+    )
+    assert done.stdout.splitlines() == ["child child", "exit 0", "fine"], done.stderr
+
+
+def test_a_child_that_exits_the_normal_way_neither_hangs_nor_stops_the_parent(run_script):
+    done = run_script(
+        script("""
+    with jobs:
+        jobs.wait(plain.enqueue()), jobs.wait(coroutine.enqueue())
+        child = os.fork()
+        if child == 0:
+            sys.exit(5)
+        print("exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(jobs.result(plain.enqueue(), 30))
+    """)
+    )
+    assert "exit 5\n" in done.stdout, done.stderr
+    assert done.stdout.endswith("fine\n"), done.stderr
+    assert done.returncode == 0
+
+
+def test_a_handler_may_fork(run_script):
+    done = run_script(
+        script("""
+    @jobs.worker(keep_result=True)
+    def forks() -> int:
+        child = os.fork()
+        if child == 0:
+            os._exit(3)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with jobs:
+        print([jobs.result(forks.enqueue(), 30) for _ in range(5)])
+    """)
+    )
+    assert done.stdout == "[3, 3, 3, 3, 3]\n", done.stderr
+
+
+def test_an_unstarted_supervisor_does_not_survive_a_fork_either(run_script):
+    done = run_script(
+        script("""
+    def refused():
+        plain.enqueue()
+
+    in_child(refused)
+    """)
+    )
+    assert "child: StoreUnavailable this supervisor and its store belong to the process that was forked" in done.stdout
+    assert "exit 7" in done.stdout

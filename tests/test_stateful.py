@@ -1,0 +1,544 @@
+"""The Python API beside a plain model: the same calls and clock steps must give the same observable jobs.
+
+The model is written from what the API promises, in dictionaries. Handlers run in `drain`, and attempts of a node that
+the test plays itself run through the verbs of the store, so that jobs are seen while they run, when they are rescued,
+and when somebody writes too late. Time moves only between steps.
+
+`make verify` walks longer (`ZJOBS_WALKS=long`). Another store joins with a class that has `make_store`.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import zjobs
+from zjobs.rows import Acked, AckRow, Failure, Heartbeat, JobEvent
+from zjobs.testing import ManualClock
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dict_store import DictStore
+
+settings.register_profile("short", max_examples=100, stateful_step_count=40, deadline=None)
+settings.register_profile("long", max_examples=3000, stateful_step_count=100, deadline=None)
+WALKS = settings(
+    settings.get_profile(os.environ.get("ZJOBS_WALKS", "short")), suppress_health_check=[HealthCheck.too_slow]
+)
+
+S = zjobs.JobState
+LIVE = {S.AVAILABLE, S.EXECUTING, S.RETRYABLE, S.SCHEDULED}
+QUEUES = ("default", "mail")
+STEP = 30
+"""Seconds by which the strategy's delays grow with the attempt."""
+NAP = 45
+TTL = 20.5
+"""Of the node that the test plays. Time moves by whole seconds, so that nothing is decided by a tie."""
+KEPT = zjobs.Retention(completed=100.5, cancelled=200.5, discarded=300.5)
+CRASHES = 3
+WORDS = st.sampled_from(["raise", "raise", "raise", "return", "snooze", "cancel", "discard"])
+
+
+@dataclass
+class Row:
+    """What the model knows of a job."""
+
+    id: int
+    queue: str
+    priority: int
+    max_attempts: int
+    scheduled_at: datetime
+    key: str | None
+    state: S
+    script: list[str]
+    attempt: int = 0
+    lease: int = 0
+    runs: int = 0
+    crashes: int = 0
+    errors: list[str] = field(default_factory=list)
+    result: str | None = None
+    finished_at: datetime | None = None
+    cancel_requested: bool = False
+    node: str | None = None
+
+    def word(self):
+        """What the handler will do the next time; the last word stands for all later ones."""
+        return self.script[min(self.runs, len(self.script) - 1)]
+
+    def order(self):
+        return self.priority, self.scheduled_at, self.id
+
+
+class Model:
+    """Jobs by id, who has which key, and which queues rest."""
+
+    def __init__(self, now):
+        self.now = now
+        self.rows = {}
+        self.keys = {}
+        self.paused = set()
+
+    def end(self, row, state, error=None):
+        """The job reaches a final state and gives its key back."""
+        row.state, row.finished_at, row.node = state, self.now, None
+        self.add_error(row, error)
+        if self.keys.get(row.key) == row.id:
+            del self.keys[row.key]
+
+    def rest(self, row, state, seconds, error=None):
+        """The job waits for its time."""
+        row.state, row.scheduled_at, row.node = state, self.now + timedelta(seconds=seconds), None
+        self.add_error(row, error)
+
+    @staticmethod
+    def add_error(row, error):
+        if error is not None:
+            row.errors = [*row.errors, error][-10:]
+
+    def stage(self):
+        for row in self.rows.values():
+            if row.state in {S.SCHEDULED, S.RETRYABLE} and row.scheduled_at <= self.now:
+                row.state = S.AVAILABLE
+
+    def waiting(self, queue):
+        """What a claim would find, best first."""
+        if queue in self.paused:
+            return []
+        return sorted((r for r in self.rows.values() if r.queue == queue and r.state is S.AVAILABLE), key=Row.order)
+
+    def claim(self, row, node):
+        row.state, row.node = S.EXECUTING, node
+        row.attempt += 1
+        row.lease += 1
+
+    def settle(self, row, word):
+        """The end of an attempt, as the handler wants it; a person's cancel wins."""
+        row.runs += 1
+        if row.cancel_requested or word == "cancel":
+            return self.end(row, S.CANCELLED, "Cancel")
+        match word:
+            case "return":
+                row.result = "done"
+                self.end(row, S.COMPLETED)
+            case "raise" if row.attempt < row.max_attempts:
+                self.rest(row, S.RETRYABLE, STEP * row.attempt, "ValueError")
+            case "raise":
+                self.end(row, S.DISCARDED, "ValueError")
+            case "discard":
+                self.end(row, S.DISCARDED, "Discard")
+            case "snooze":
+                row.attempt -= 1
+                self.rest(row, S.SCHEDULED, NAP)
+        return None
+
+    def cancel(self, row):
+        if row.state is S.EXECUTING:
+            row.cancel_requested = True
+        elif row.state in LIVE:
+            self.end(row, S.CANCELLED)
+
+    def retry(self, row):
+        """False when another live job has the key."""
+        if row.state in {S.AVAILABLE, S.EXECUTING}:
+            return True
+        if row.key is not None and self.keys.setdefault(row.key, row.id) != row.id:
+            return False
+        row.state, row.scheduled_at, row.finished_at, row.result = S.AVAILABLE, self.now, None, None
+        row.cancel_requested, row.crashes = False, 0
+        row.max_attempts = max(row.max_attempts, row.attempt + 1)
+        return True
+
+    def rescue(self, node):
+        """The node is gone: its jobs go back, or are given up."""
+        for row in [row for row in self.rows.values() if row.node == node]:
+            row.crashes += 1
+            if row.cancel_requested:
+                self.end(row, S.CANCELLED, "NodeLost")
+            elif row.crashes >= CRASHES or row.attempt >= row.max_attempts:
+                self.end(row, S.DISCARDED, "NodeLost")
+            else:
+                row.state, row.node = S.AVAILABLE, None
+                self.add_error(row, "NodeLost")
+
+    def remove(self, rows):
+        for row in rows:
+            del self.rows[row.id]
+            if self.keys.get(row.key) == row.id:
+                del self.keys[row.key]
+
+    def prune(self):
+        ages = {S.COMPLETED: KEPT.completed, S.CANCELLED: KEPT.cancelled, S.DISCARDED: KEPT.discarded}
+        old = [r for r in self.rows.values() if r.state in ages and self.now - r.finished_at > ages[r.state]]
+        self.remove(old)
+        return len(old)
+
+
+class Walk(RuleBasedStateMachine):
+    """A random walk; subclasses say what it walks on."""
+
+    def make_store(self, clock):
+        """A new store that lives by this clock."""
+        raise NotImplementedError
+
+    @initialize(scripts=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=2, max_size=6))
+    def begin(self, scripts):
+        """A new store, with a few jobs so that the other rules have something to work on from the first step."""
+        self.clock = ManualClock()
+        self.jobs = zjobs.Supervisor(
+            self.make_store(self.clock), queues=[zjobs.Queue(name, 1) for name in QUEUES], retention=KEPT
+        )
+        self.model = Model(self.clock.now())
+        self.nodes = 0
+        self.node, self.expires = None, None
+        self.claimed = []
+        self.ran = []
+
+        @self.jobs.worker(keep_result=True, retry_strategy=zjobs.Linear(STEP))
+        def act(ctx: zjobs.JobContext, script: list[str]) -> object:
+            self.ran.append(ctx.job.id)
+            match self.model.rows[ctx.job.id].word():
+                case "return":
+                    return "done"
+                case "raise":
+                    raise ValueError(script)
+                case "snooze":
+                    return zjobs.Snooze(NAP)
+                case "cancel":
+                    return zjobs.Cancel("why")
+                case _:
+                    return zjobs.Discard("why")
+
+        self.worker = act
+        plain = {"priority": 0, "delay": 0, "attempts": 5, "key": None, "newest": False, "count": 1}
+        for number, script in enumerate(scripts):
+            self.enqueue(queue=QUEUES[number % 2], script=script, **plain)
+
+    # --- what callers do ---
+
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        priority=st.sampled_from([-(2**31), -1, 0, 0, 1, 2**31 - 1]),
+        delay=st.sampled_from([0, 0, 0, 10, 60]),
+        attempts=st.sampled_from([1, 2, 4, 20]),
+        key=st.sampled_from([None, None, "a", "b"]),
+        newest=st.booleans(),
+        script=st.lists(WORDS, min_size=1, max_size=4),
+        count=st.integers(1, 3),
+    )
+    def enqueue(self, *, queue, priority, delay, attempts, key, newest, script, count):
+        strategy = zjobs.UniqueStrategy.CANCEL_EXISTING if newest else zjobs.UniqueStrategy.IGNORE_NEW
+        bound = self.worker.options(
+            queue=queue,
+            priority=priority,
+            schedule_in=delay,
+            max_attempts=attempts,
+            unique_key=key,
+            unique_strategy=strategy,
+        )
+        made = self.jobs.enqueue_many([bound.job(script=script)] * count) if count > 1 else [bound.enqueue(script)]
+        for job in made:
+            holder = self.model.keys.get(key)
+            assert job.conflict == (holder is not None and not newest)
+            if job.conflict:
+                assert job.id == holder
+                continue
+            if holder is not None:
+                self.model.cancel(self.model.rows[holder])
+            assert job.id > max(self.model.rows, default=0)
+            due = self.model.now + timedelta(seconds=delay)
+            state = S.SCHEDULED if delay else S.AVAILABLE
+            self.model.rows[job.id] = Row(job.id, queue, priority, attempts, due, key, state, script)
+            if key is not None:
+                self.model.keys[key] = job.id
+
+    @rule(queue=st.sampled_from([None, *QUEUES]))
+    def drain(self, queue):
+        """The engine runs what is due, in order; what a started engine does by itself is done before, by name."""
+        self.rescue()
+        self.prune()
+        self.ran.clear()
+        counts = self.jobs.drain(queue)
+        self.model.stage()
+        expected = {}
+        order = {name: self.model.waiting(name) for name in QUEUES if queue in {None, name}}
+        for name, rows in order.items():
+            assert [one for one in self.ran if self.model.rows[one].queue == name] == [row.id for row in rows]
+            for row in rows:
+                self.model.claim(row, None)
+                self.model.settle(row, row.word())
+                expected[row.state] = expected.get(row.state, 0) + 1
+        assert counts == expected
+        assert len(self.ran) == sum(map(len, order.values()))
+
+    @rule(data=st.data(), verb=st.sampled_from(["cancel", "retry", "retry", "delete"]))
+    def by_hand(self, data, verb):
+        """One job, by its id; sometimes one that is not there."""
+        number = data.draw(st.sampled_from([*self.model.rows, 10**9]), label="job")
+        row = self.model.rows.get(number)
+        if row is None:
+            with pytest.raises(zjobs.NotFound):
+                getattr(self.jobs, verb)(number)
+        elif verb == "cancel":
+            self.model.cancel(row)
+            assert self.jobs.cancel(number).state == row.state
+        elif row.state is S.EXECUTING:
+            with pytest.raises(zjobs.Invalid):
+                getattr(self.jobs, verb)(number)
+        elif verb == "delete":
+            self.jobs.delete(number)
+            self.model.remove([row])
+        elif self.model.retry(row):
+            assert self.jobs.retry(number).state is row.state
+        else:
+            with pytest.raises(zjobs.Invalid, match=f"live job {self.model.keys[row.key]}"):
+                self.jobs.retry(number)
+
+    @rule(verb=st.sampled_from(["cancel", "retry", "delete"]), queue=st.sampled_from(QUEUES), state=st.sampled_from(S))
+    def by_filter(self, verb, queue, state):
+        """All jobs of one queue in one state."""
+        untouched = {"cancel": set(S) - LIVE, "retry": {S.AVAILABLE, S.EXECUTING}, "delete": {S.EXECUTING}}[verb]
+        met = [row for row in self.model.rows.values() if (row.queue, row.state) == (queue, state)]
+        met = [] if state in untouched else met
+        done = getattr(self.jobs, f"{verb}_many")(queue=queue, states=[state])
+        if verb == "retry":
+            assert done == sum([self.model.retry(row) for row in met])
+            return
+        assert done == len(met)
+        if verb == "delete":
+            self.model.remove(met)
+        for row in met:
+            if verb == "cancel":
+                self.model.cancel(row)
+
+    @rule(queue=st.sampled_from(QUEUES), paused=st.booleans())
+    def pause(self, queue, paused):
+        (self.jobs.pause_queue if paused else self.jobs.resume_queue)(queue)
+        (self.model.paused.add if paused else self.model.paused.discard)(queue)
+
+    # --- what goes on by itself, by hand ---
+
+    @rule(seconds=st.sampled_from([1, 9, 10, 30, 45, 60, 90, 150]))
+    def time_passes(self, seconds):
+        self.clock.advance(seconds)
+        self.model.now += timedelta(seconds=seconds)
+
+    @rule(rounds=st.integers(1, 5))
+    def rounds_of_attempts(self, rounds):
+        """Deep into retries and snoozes, which single steps hardly ever reach."""
+        for _ in range(rounds):
+            self.time_passes(150)
+            self.drain(None)
+            self.compare()
+
+    @rule(queue=st.sampled_from(QUEUES), deaths=st.integers(1, 4), unwanted=st.integers(0, 1))
+    def nodes_die(self, queue, deaths, unwanted):
+        """One after another, with the same jobs."""
+        for _ in range(deaths):
+            self.claim(queue, 3, unwanted)
+            self.time_passes(30)
+            self.rescue()
+            self.compare()
+
+    @rule(role=st.sampled_from(["stage", "prune", "rescue"]))
+    def upkeep(self, role):
+        getattr(self, role)()
+
+    def stage(self):
+        due = {S.SCHEDULED, S.RETRYABLE}
+        moved = sum(row.state in due and row.scheduled_at <= self.model.now for row in self.model.rows.values())
+        assert self.jobs.store.stage().moved == moved
+        self.model.stage()
+
+    def prune(self):
+        assert self.jobs.prune() == self.model.prune()
+
+    def rescue(self):
+        gone = self.node if self.expires is not None and self.model.now > self.expires else None
+        held = [row for row in self.model.rows.values() if gone is not None and row.node == gone]
+        assert self.jobs.rescue_stuck() == len(held)
+        if gone is not None:
+            self.model.rescue(gone)
+            self.node, self.expires = None, None
+
+    # --- a node that the test plays, so that jobs are seen while they run ---
+
+    @rule(queue=st.sampled_from(QUEUES), limit=st.integers(1, 3), unwanted=st.integers(0, 1))
+    def claim(self, queue, limit, unwanted):
+        """Some are cancelled as soon as they run."""
+        self.rescue()
+        if self.node is None:
+            self.nodes += 1
+            self.node = f"{self.nodes:032x}"
+        self.expires = self.model.now + timedelta(seconds=TTL)
+        self.jobs.store.heartbeat(Heartbeat(self.node, ttl_seconds=TTL, holds=tuple(self.held_ids())))
+        rows = self.model.waiting(queue)[:limit]
+        claimed = self.jobs.store.claim(self.node, queue, limit)
+        for row in rows:
+            self.model.claim(row, self.node)
+        assert [(job.id, job.attempt, job.lease) for job in claimed] == [(r.id, r.attempt, r.lease) for r in rows]
+        self.claimed += claimed
+        for row in rows[:unwanted]:
+            self.model.cancel(row)
+            assert self.jobs.cancel(row.id).cancel_requested
+
+    def held_ids(self):
+        return [row.id for row in self.model.rows.values() if row.node == self.node]
+
+    @precondition(lambda self: self.claimed)
+    @rule(ends=st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=3))
+    def ack(self, ends):
+        """Attempts end, the newest first, in time or too late; some stay to be acked once more."""
+        for (word, stays), job in zip(ends, self.claimed[::-1], strict=False):
+            self.ack_one(job, word)
+            if not stays:
+                self.claimed.remove(job)
+
+    def ack_one(self, job, word):
+        row = self.model.rows.get(job.id)
+        write = settled(job, row.max_attempts if row else job.max_attempts, word)
+        if row is not None and (row.state, row.lease, row.node) == (S.EXECUTING, job.lease, job.node):
+            if row.cancel_requested and word != "cancel":
+                assert self.jobs.store.ack(job.node, [write]) == [Acked.CANCEL_REQUESTED]
+                self.compare()
+                write = settled(job, row.max_attempts, "cancel")
+            assert self.jobs.store.ack(job.node, [write]) == [Acked.STORED]
+            assert self.jobs.store.ack(job.node, [write]) == [Acked.ALREADY]
+            self.model.settle(row, word)
+        else:
+            assert self.jobs.store.ack(job.node, [write])[0] in {Acked.LEASE_LOST, Acked.ALREADY}
+
+    # --- the same, seen from outside ---
+
+    @invariant()
+    def compare(self):
+        if not hasattr(self, "model"):
+            return
+        jobs = self.jobs.list(limit=10_000)
+        assert {job.id: observed(job) for job in jobs} == {row.id: promised(row) for row in self.model.rows.values()}
+        for job in jobs:
+            # A claim may be handed back unrun, so that a lease grows unseen; it never falls.
+            row = self.model.rows[job.id]
+            assert job.lease == row.lease if row.node is not None else job.lease >= row.lease
+            row.lease = job.lease
+
+    @invariant()
+    def counts_agree(self):
+        if not hasattr(self, "model"):
+            return
+        for queue in (None, *QUEUES):
+            rows = [row for row in self.model.rows.values() if queue in {None, row.queue}]
+            counts = self.jobs.count_by_state(queue)
+            assert counts == {state: sum(row.state is state for row in rows) for state in S}
+            assert self.jobs.count(queue=queue) == len(rows)
+
+    @invariant()
+    def at_most_one_live_job_has_a_key(self):
+        if not hasattr(self, "model"):
+            return
+        live = [job for job in self.jobs.list(limit=10_000, states=sorted(LIVE)) if not job.cancel_requested]
+        keys = [job.unique_key for job in live if job.unique_key is not None]
+        assert len(keys) == len(set(keys))
+
+
+def settled(job, max_attempts, word):
+    """The write that ends the attempt that ``job`` is in."""
+    spent = job.attempt >= max_attempts
+    row = AckRow(job.id, job.lease, JobEvent.COMPLETE, S.COMPLETED, job.attempt)
+    match word:
+        case "return":
+            return replace(row, result_bytes=b'"done"')
+        case "raise":
+            to, delay = (S.DISCARDED, None) if spent else (S.RETRYABLE, float(STEP * job.attempt))
+            return replace(row, event=JobEvent.FAIL, to=to, delay_seconds=delay, error=Failure("ValueError", "no"))
+        case "snooze":
+            return replace(
+                row, event=JobEvent.SNOOZE, to=S.SCHEDULED, attempt=job.attempt - 1, delay_seconds=float(NAP)
+            )
+        case "cancel":
+            return replace(row, event=JobEvent.CANCEL, to=S.CANCELLED, error=Failure("Cancel", "why"))
+        case _:
+            return replace(row, event=JobEvent.DISCARD, to=S.DISCARDED, error=Failure("Discard", "why"))
+
+
+def observed(job):
+    """What a caller sees of a job."""
+    finished = {S.COMPLETED: job.completed_at, S.DISCARDED: job.discarded_at, S.CANCELLED: job.cancelled_at}
+    return {
+        "state": job.state,
+        "queue": job.queue,
+        "worker": job.worker,
+        "args": job.args,
+        "priority": job.priority,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "scheduled_at": job.scheduled_at,
+        "unique_key": job.unique_key,
+        "errors": [error.kind for error in job.errors],
+        "result": job.result,
+        "finished_at": finished.get(job.state),
+        "cancel_requested": job.cancel_requested,
+        "crashes": job.crashes,
+    }
+
+
+def promised(row):
+    """What the model says that a caller sees."""
+    return {
+        "state": row.state,
+        "queue": row.queue,
+        "worker": "act",
+        "args": {"script": row.script},
+        "priority": row.priority,
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "scheduled_at": row.scheduled_at,
+        "unique_key": row.key,
+        "errors": row.errors,
+        "result": row.result,
+        "finished_at": row.finished_at,
+        "cancel_requested": row.cancel_requested,
+        "crashes": row.crashes,
+    }
+
+
+class DictStoreWalk(Walk):
+    """A store that is written in Python and may wait: the engine's other way, with its backlog of acks."""
+
+    def make_store(self, clock):
+        return DictStore(clock.now)
+
+
+class MemoryStoreWalk(Walk):
+    def make_store(self, clock):
+        return zjobs.MemoryStore(clock=clock)
+
+
+# A failing walk takes its time to be shortened; cut off, it would not be shown at all.
+@pytest.mark.timeout(900)
+class TestMemoryStore(MemoryStoreWalk.TestCase):
+    settings = WALKS
+
+
+@pytest.mark.timeout(900)
+class TestDictStore(DictStoreWalk.TestCase):
+    settings = settings(WALKS, max_examples=WALKS.max_examples // 3)
+
+
+def test_a_job_that_has_just_become_due_runs_before_a_later_one():
+    clock, ran = ManualClock(), []
+    jobs = zjobs.Supervisor(zjobs.MemoryStore(clock=clock), queues={"default": 1})
+
+    @jobs.worker
+    def note(text: str) -> None:
+        ran.append(text)
+
+    note.options(schedule_in=10).enqueue("due earlier")
+    clock.advance(20)
+    note.enqueue("due now")
+    jobs.drain()
+    assert ran == ["due earlier", "due now"]

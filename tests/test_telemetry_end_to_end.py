@@ -1,0 +1,225 @@
+"""What the engine tells, and that a listener harms no job whatever it does."""
+
+import asyncio
+import threading
+
+import pytest
+
+import zjobs
+from zjobs import Constant, JobContext, JobState, telemetry
+from zjobs._engine import ManualClock
+
+
+@pytest.fixture
+def heard():
+    return []
+
+
+def names(heard):
+    return [type(event).__name__ for event in heard]
+
+
+def test_the_life_of_a_job_is_told_in_order(jobs, heard):
+    app = jobs()
+
+    @app.worker(retry_strategy=Constant(0), max_attempts=2)
+    def second_time(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            raise ValueError("first")
+
+    app.telemetry.attach(heard.append)
+    job = second_time.enqueue()
+    app.drain()
+    assert names(heard) == ["JobEnqueued", "JobStarted", "JobFailed", "JobStarted", "JobCompleted"]
+    assert heard[0].job.id == heard[1].job.id == job.id
+    failed = heard[2].result
+    assert (failed.job.state, failed.error_msg) == (JobState.RETRYABLE, "first")
+    done = heard[4].result
+    assert (done.job.state, done.error_msg) == (JobState.COMPLETED, None)
+    assert 0 <= done.duration_ms < 10_000
+    assert 0 <= done.queue_ms < 10_000
+
+
+def test_every_way_to_end_has_its_event(jobs, heard):
+    app = jobs()
+
+    @app.worker(max_attempts=1)
+    def ends(how: str) -> object:
+        match how:
+            case "discard":
+                return zjobs.Discard("why")
+            case "last":
+                raise ValueError
+            case "cancel":
+                return zjobs.Cancel("why")
+            case "snooze":
+                return zjobs.Snooze(1000)
+            case _:
+                return None
+
+    app.telemetry.attach(
+        heard.append,
+        [telemetry.JobCompleted, "job_discarded", telemetry.JobCancelled, telemetry.JobSnoozed, "job_failed"],
+    )
+    for how in ("complete", "discard", "last", "cancel", "snooze"):
+        ends.enqueue(how)
+        app.drain()
+    assert names(heard) == ["JobCompleted", "JobDiscarded", "JobDiscarded", "JobCancelled", "JobSnoozed"]
+
+
+def test_pauses_releases_and_conflicts_are_told(jobs, heard, gate):
+    app = jobs(queues={"default": 1})
+    begun = threading.Event()
+
+    @app.worker
+    async def sleeps() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    app.telemetry.attach(heard.append, ["queue_paused", "queue_resumed", "job_released", "job_enqueued"])
+    sleeps.options(unique_key="k").enqueue()
+    sleeps.options(unique_key="k").enqueue()
+    app.pause_queue("mail")
+    app.resume_queue("mail")
+    with app:
+        assert begun.wait(30)
+        app.stop(0)
+    assert names(heard) == ["JobEnqueued", "QueuePaused", "QueueResumed", "JobReleased"]
+    assert heard[1].queue == "mail"
+
+
+def test_rescues_and_lost_leases_are_told(jobs, heard):
+    clock = ManualClock()
+    store = zjobs.MemoryStore(clock=clock)
+    sleeper, other = jobs(store=store), jobs(store=store)
+    begun, finish = threading.Event(), threading.Event()
+
+    @sleeper.worker
+    def act() -> None:
+        begun.set()
+        finish.wait(30)
+
+    sleeper.telemetry.attach(heard.append, telemetry.LeaseLost)
+    other.telemetry.attach(heard.append, telemetry.JobRescued)
+    with sleeper:
+        job = act.enqueue()
+        assert begun.wait(30)
+        sleeper.pause_queue("default")
+        clock.advance(3600)
+        assert other.rescue_stuck() == 1
+        assert other.get(job).state is JobState.AVAILABLE
+        finish.set()
+        sleeper.stop()
+    assert names(heard) == ["JobRescued", "LeaseLost"]
+    assert (heard[0].job.id, heard[0].reason) == (job.id, "node_died")
+    assert heard[1].job.id == job.id
+    assert other.get(job).state is JobState.AVAILABLE
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("lane", ["thread", "loop"])
+def test_a_listener_that_raises_harms_no_job_and_is_counted(error, lane, jobs):
+    app = jobs()
+
+    def plain(number: int) -> int:
+        return number
+
+    async def coroutine(number: int) -> int:
+        return number
+
+    worker = app.worker(name="act", keep_result=True)(plain if lane == "thread" else coroutine)
+
+    def listener(event):
+        raise error
+
+    app.telemetry.attach(listener)
+    with app:
+        many = [worker.enqueue(number) for number in range(20)]
+        assert [app.result(job, 30) for job in many] == list(range(20))
+    assert app.telemetry.errors >= 60
+
+
+def test_a_listener_that_blocks_delays_its_own_job_only(jobs, gate):
+    app = jobs(queues={"default": 3})
+
+    @app.worker(keep_result=True)
+    def act(number: int) -> int:
+        return number
+
+    def listener(event):
+        if event.job.args["number"] == 0:
+            gate.wait()
+
+    app.telemetry.attach(listener, telemetry.JobStarted)
+    with app:
+        blocked = act.enqueue(0)
+        others = [act.enqueue(number) for number in range(1, 50)]
+        assert [app.result(job, 30) for job in others] == list(range(1, 50))
+        assert app.get(blocked).state is JobState.EXECUTING
+        gate.set()
+        assert app.result(blocked, 30) == 0
+
+
+def test_a_listener_may_detach_itself_enqueue_and_control(jobs, eventually):
+    app = jobs()
+    seen = []
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    def listener(event):
+        app.telemetry.detach(handle)
+        act.enqueue()
+        app.pause_queue("other")
+        app.scale_queue("default", 4)
+        app.telemetry.attach(seen.append, "job_completed")
+
+    handle = app.telemetry.attach(listener, "job_completed")
+    with app:
+        act.enqueue()
+        eventually(lambda: len(seen) >= 1)
+    assert app.telemetry.errors == 0
+    assert app.count_by_state()[JobState.COMPLETED] == 2
+
+
+@pytest.mark.parametrize("lane", ["thread", "loop"])
+def test_a_listener_that_stops_the_supervisor_is_told_why_not(lane, jobs):
+    app = jobs()
+    said = []
+
+    def plain() -> None:
+        pass
+
+    async def coroutine() -> None:
+        pass
+
+    worker = app.worker(name="act")(plain if lane == "thread" else coroutine)
+
+    def listener(event):
+        try:
+            app.stop()
+        except zjobs.Invalid as error:
+            said.append(error)
+            raise
+
+    app.telemetry.attach(listener, "job_started")
+    with app:
+        assert app.wait(worker.enqueue(), 30).state is JobState.COMPLETED
+    assert len(said) == 1
+
+
+def test_a_listener_that_causes_its_own_event_ends(jobs):
+    app = jobs()
+    app.telemetry.attach(lambda event: app.enqueue("again"), "job_enqueued")
+    app.enqueue("again")
+    assert 1 < app.count() < 20
+    assert app.telemetry.errors == 1
+
+
+def test_an_event_nobody_wants_is_not_even_made(jobs):
+    app = jobs()
+    handle = app.telemetry.attach(lambda _: None, "job_started")
+    assert app.telemetry.mask == 1 << 1
+    app.telemetry.detach(handle)
+    assert app.telemetry.mask == 0

@@ -1,0 +1,151 @@
+"""Unique keys through the Python API: who meets whom, and what becomes of both."""
+
+import threading
+
+import pytest
+
+from zjobs import Constant, Invalid, JobContext, JobState, UniqueStrategy
+
+CANCEL = UniqueStrategy.CANCEL_EXISTING
+
+
+def test_a_second_job_with_the_key_is_the_first_one(jobs):
+    app = jobs()
+    first = app.enqueue("a", {"n": 1}, unique_key="k")
+    second = app.enqueue("b", {"n": 2}, unique_key="k")
+    assert not first.conflict
+    assert second.conflict
+    assert (second.id, second.worker, second.args) == (first.id, "a", {"n": 1})
+    assert app.count() == 1
+
+
+def test_a_final_job_gives_its_key_free(jobs):
+    app = jobs()
+
+    @app.worker(unique_key="k")
+    def act() -> None:
+        pass
+
+    first = act.enqueue()
+    app.drain()
+    second = act.enqueue()
+    assert not second.conflict
+    assert second.id != first.id
+    with pytest.raises(Invalid, match=rf"its unique key is taken by live job {second.id}; cancel that one first"):
+        app.retry(first)
+    assert app.get(first).state is JobState.COMPLETED
+    assert app.retry_many(worker="act") == 0
+    app.cancel(second)
+    assert app.retry(first).state is JobState.AVAILABLE
+
+
+def test_the_newer_job_replaces_a_waiting_one(jobs):
+    app = jobs()
+    first = app.enqueue("a", unique_key="k")
+    second = app.enqueue("a", unique_key="k", unique_strategy=CANCEL)
+    assert not second.conflict
+    assert app.get(first).state is JobState.CANCELLED
+    assert app.get(second).state is JobState.AVAILABLE
+
+
+def test_the_newer_job_stops_a_running_one_and_has_the_key_at_once(jobs):
+    app = jobs(queues={"default": 2})
+    begun, finish = threading.Event(), threading.Event()
+    runs = []
+
+    @app.worker(unique_key="k", unique_strategy=CANCEL)
+    def act(ctx: JobContext) -> None:
+        runs.append(ctx.job.id)
+        if len(runs) == 1:
+            begun.set()
+            while not ctx.cancelled:
+                finish.wait(0.001)
+
+    with app:
+        first = act.enqueue()
+        assert begun.wait(30)
+        second = act.enqueue()
+        assert not second.conflict
+        assert app.wait(first, 30).state is JobState.CANCELLED
+        assert app.wait(second, 30).state is JobState.COMPLETED
+    assert runs == [first.id, second.id]
+
+
+def test_of_many_enqueues_at_once_one_inserts(jobs):
+    app = jobs()
+    barrier = threading.Barrier(8)
+    got = []
+
+    def race():
+        for turn in range(50):
+            barrier.wait()
+            got.append((turn, app.enqueue("a", unique_key=f"k{turn}")))
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert app.count() == 50
+    assert sum(not job.conflict for _, job in got) == 50
+    assert len({(turn, job.id) for turn, job in got}) == 50
+
+
+def test_keys_are_derived_from_worker_queue_and_chosen_arguments(jobs):
+    app = jobs()
+
+    @app.worker(unique_by=("worker", "user"))
+    def mail(user: int, text: str) -> None:
+        pass
+
+    @app.worker(unique_by=("worker", "user"))
+    def call(user: int, text: str) -> None:
+        pass
+
+    first = mail.enqueue(1, "a")
+    assert mail.enqueue(1, "b").id == first.id
+    assert mail.options(queue="other").enqueue(1, "a").id == first.id
+    assert not mail.enqueue(2, "a").conflict
+    assert not call.enqueue(1, "a").conflict
+    assert not mail.options(unique_by=("worker", "args")).enqueue(1, "a").conflict
+    assert not mail.options(unique_by=()).enqueue(1, "a").conflict
+
+
+def test_the_order_of_arguments_makes_no_key(jobs):
+    app = jobs()
+    first = app.enqueue("a", {"x": 1, "y": [2]}, unique_by=("args",))
+    assert app.enqueue("a", b'{ "y": [2],\n"x":1 }', unique_by=("args",)).id == first.id
+    assert not app.enqueue("a", {"x": 1, "y": [3]}, unique_by=("args",)).conflict
+
+
+def test_a_period_separates_what_comes_later(jobs):
+    app = jobs()
+    options = {"unique_by": ("worker",), "unique_period": 3600 * 24 * 3650}
+    first = app.enqueue("a", **options)
+    assert app.enqueue("a", **options).id == first.id
+    assert not app.enqueue("a", unique_by=("worker",), unique_period=1800).conflict
+    assert not app.enqueue("a", unique_by=("worker",)).conflict
+
+
+def test_a_job_that_waits_for_its_retry_keeps_its_key(jobs):
+    app = jobs()
+
+    @app.worker(unique_key="k", retry_strategy=Constant(1000))
+    def fails() -> None:
+        raise ValueError
+
+    first = fails.enqueue()
+    assert app.drain() == {JobState.RETRYABLE: 1}
+    assert fails.enqueue().id == first.id
+
+
+def test_in_a_batch_each_meets_those_before_it(jobs):
+    app = jobs()
+
+    @app.worker(unique_by=("worker", "args"))
+    def act(number: int) -> None:
+        pass
+
+    batch = app.enqueue_many([act.job(1), act.job(2), act.job(1)])
+    assert [job.conflict for job in batch] == [False, False, True]
+    assert batch[2].id == batch[0].id
