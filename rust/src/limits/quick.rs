@@ -122,8 +122,10 @@ mod tests {
     #[test]
     fn what_it_cannot_tell_is_left_to_the_thorough_walk() {
         let deep = "[".repeat(17) + &"]".repeat(17);
-        for other in ["", "01", "1.", "-", ".5", "1e5", "1.5e5", "[1,]", "{,}", "{\"a\"}", "1 2", "\"\\n\"", "\"é\"", "tru", &deep]
-        {
+        for other in [
+            "", "01", "1.", "-", ".5", "1e5", "1.5e5", "[1,]", "{,}", "{\"a\"}", "1 2", "\"\\n\"", "\"é\"", "tru",
+            &deep,
+        ] {
             assert!(!is_plain(other.as_bytes()), "{other}");
         }
         assert!(!is_plain(b"\"\x00\"") && !is_plain(b"\"\x1f\"") && !is_plain(b"\"\xff\"") && !is_plain(b"\x0b1"));
@@ -132,8 +134,34 @@ mod tests {
 
     fn token() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
-            "{", "}", "[", "]", ",", ":", "\"a\"", "\"", "\\", "u0000", "0", "1", "-", ".", "e", "E", "+", "12", " ", "\n",
-            "\u{b}", "\0", "true", "null", "é", "9999999999", "{\"k\":", "[1,",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"",
+            "\\",
+            "u0000",
+            "0",
+            "1",
+            "-",
+            ".",
+            "e",
+            "E",
+            "+",
+            "12",
+            " ",
+            "\n",
+            "\u{b}",
+            "\0",
+            "true",
+            "null",
+            "é",
+            "9999999999",
+            "{\"k\":",
+            "[1,",
         ])
     }
 

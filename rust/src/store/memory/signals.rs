@@ -35,7 +35,8 @@ impl Outbox {
     }
 
     pub(super) fn forget_gone(&mut self) {
-        let living = self.subscribers.iter().flat_map(|all| all.iter().cloned()).filter(|one| one.subscriber.strong_count() > 0);
+        let living =
+            self.subscribers.iter().flat_map(|all| all.iter().cloned()).filter(|one| one.subscriber.strong_count() > 0);
         let living: Subscribers = living.collect();
         self.subscribers = (!living.is_empty()).then_some(living);
     }
