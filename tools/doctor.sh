@@ -3,7 +3,7 @@
 # Usage: tools/doctor.sh PYTHON   (PYTHON may be empty: then none was found)
 set -u
 python=${1:-}
-need_cargo=1.88
+need_cargo=1.89
 missing=
 
 lacks() { # what

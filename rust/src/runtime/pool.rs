@@ -276,7 +276,7 @@ impl Pool {
         if state.paused || (state.running >= state.limit && !sabotage::is_on(Sabotage::IgnoreLimits)) {
             return Next::Empty;
         }
-        let me = (lane == Lane::Thread).then(|| ThreadMark::mine());
+        let me = (lane == Lane::Thread).then(ThreadMark::mine);
         if me.is_some() && state.is_led(me) && state.lead.is_some_and(|(_, at)| now.since(at) < STALL) {
             return Next::Empty;
         }
