@@ -14,6 +14,7 @@ PUBLIC = [
     "CatchUp",
     "Constant",
     "Custom",
+    "DbStore",
     "Discard",
     "EnqueueUncertain",
     "Error",
@@ -28,6 +29,7 @@ PUBLIC = [
     "LeaseLost",
     "Linear",
     "MemoryStore",
+    "Migration",
     "NotFound",
     "NotStarted",
     "OnRepeat",
@@ -38,6 +40,7 @@ PUBLIC = [
     "RetryStrategy",
     "SchemaMismatch",
     "Snooze",
+    "SqliteStore",
     "Store",
     "StoreFull",
     "StoreUnavailable",
@@ -48,6 +51,8 @@ PUBLIC = [
     "Worker",
     "WorkerDef",
     "attach_logging",
+    "migrate",
+    "migrations",
 ]
 
 # Of the calls in api.md §3: those that wait, each with an async twin.

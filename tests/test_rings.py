@@ -17,6 +17,7 @@ RINGS = [
     {"rows", "cron", "telemetry"},
     {"worker", "crontab"},
     {"store", "_runner"},
+    {"db"},
     {"_control", "_schedules", "_scheduler", "_exit", "_signals"},
     {"_control_async"},
     {"supervisor"},
@@ -25,7 +26,19 @@ RINGS = [
 ]
 # Applications of the package: they use its public API, and each other.
 OUTERMOST = RINGS[-1]
-MAY_NAME_ENGINE = {"retry", "options", "job", "rows", "codec", "signature", "store", "_runner", "supervisor", "testing"}
+MAY_NAME_ENGINE = {
+    "db",
+    "retry",
+    "options",
+    "job",
+    "rows",
+    "codec",
+    "signature",
+    "store",
+    "_runner",
+    "supervisor",
+    "testing",
+}
 
 
 def ring(module):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zjobs._engine import STATES, TRANSITIONS, Job, NativeStore, rescued
+from zjobs.db import open_store
 from zjobs.errors import EnqueueUncertain, Error, Invalid, LeaseLost, SchemaMismatch, StoreFull, StoreUnavailable
 from zjobs.job import AttemptError, JobState, Progress
 from zjobs.store import (
@@ -18,7 +19,6 @@ from zjobs.store import (
     NewJob,
     RescueReason,
     Store,
-    open_store,
 )
 from zjobs.supervisor import Supervisor
 
@@ -42,14 +42,13 @@ def test_a_store_is_itself_and_memory_is_a_new_one():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("sqlite:///jobs.db", "this version has no store for 'sqlite'"),
         ("postgresql://u:hunter2@host/hunter2", "this version has no store for 'postgresql'"),
-        ("redis://:hunter2@host", "the schemes of this version are memory"),
+        ("redis://:hunter2@host", "the schemes of this version are memory and sqlite"),
         ("memory://hunter2", "nothing after it"),
-        ("hunter2", "must be a Store or 'memory://'"),
-        ("u:hunter2@x://", "must be a Store or 'memory://'"),
-        (5, "must be a Store or 'memory://'"),
-        (None, "must be a Store or 'memory://'"),
+        ("hunter2", "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
+        ("u:hunter2@x://", "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
+        (5, "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
+        (None, "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
     ],
 )
 def test_what_is_no_store_is_refused_without_telling_its_secrets(url, message):

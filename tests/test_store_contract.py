@@ -1,5 +1,6 @@
 """The contract holds for the stores that are right, and finds those that are not."""
 
+import itertools
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zjobs._engine import NativeStore
+from zjobs.db import SqliteStore
 from zjobs.job import JobState
 from zjobs.store import Acked, MemoryStore, Store
 from zjobs.testing import ManualClock, StoreContract
@@ -34,6 +36,17 @@ class TestMemoryStore(_OnAManualClock):
 
     def of(self, clock):
         return MemoryStore(clock=clock)
+
+
+class TestSqliteStore(_OnAManualClock):
+    __test__ = True
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path):
+        self.files = (tmp_path / f"{number}.db" for number in itertools.count())
+
+    def of(self, clock):
+        return SqliteStore(next(self.files), clock=clock)
 
 
 class TestDictStore(_OnAManualClock):

@@ -1,6 +1,7 @@
 """Background jobs for Python with a Rust engine."""
 
 from zjobs.cron import CatchUp, OnRepeat, Overlap
+from zjobs.db import DbStore, Migration, SqliteStore, migrate, migrations
 from zjobs.errors import (
     AlreadyStarted,
     EnqueueUncertain,
@@ -40,6 +41,7 @@ __all__ = [
     "CatchUp",
     "Constant",
     "Custom",
+    "DbStore",
     "Discard",
     "EnqueueUncertain",
     "Error",
@@ -54,6 +56,7 @@ __all__ = [
     "LeaseLost",
     "Linear",
     "MemoryStore",
+    "Migration",
     "NotFound",
     "NotStarted",
     "OnRepeat",
@@ -64,6 +67,7 @@ __all__ = [
     "RetryStrategy",
     "SchemaMismatch",
     "Snooze",
+    "SqliteStore",
     "Store",
     "StoreFull",
     "StoreUnavailable",
@@ -74,4 +78,6 @@ __all__ = [
     "Worker",
     "WorkerDef",
     "attach_logging",
+    "migrate",
+    "migrations",
 ]

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from os import PathLike
+from pathlib import Path
 from typing import Any, Final, NoReturn, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
@@ -47,9 +49,12 @@ __all__ = [
     "Shape",
     "Signals",
     "Slot",
+    "SqliteStore",
     "__version__",
     "check_plain",
     "rescued",
+    "sqlite_migrate",
+    "sqlite_migrations",
 ]
 
 __version__: Final[str]
@@ -509,6 +514,31 @@ class MemoryStore(NativeStore):
     @property
     def max_jobs(self) -> int | None:
         """How many unfinished jobs it may hold."""
+
+@disjoint_base
+class SqliteStore(NativeStore):
+    """Jobs in a SQLite file."""
+
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        *,
+        synchronous: str = "full",
+        create: bool = True,
+        clock: ManualClock | None = None,
+    ) -> Self: ...
+    @property
+    def path(self) -> Path:
+        """The file, absolute and with links resolved."""
+    @property
+    def synchronous(self) -> str:
+        """How hard commits are pressed onto the disk: "full" or "normal"."""
+
+def sqlite_migrations(path: str | PathLike[str]) -> list[tuple[int, str, str, datetime | None]]:
+    """The steps of this version's schema for a file: (version, name, sql, applied_at or None)."""
+
+def sqlite_migrate(path: str | PathLike[str]) -> list[tuple[int, str, str, datetime | None]]:
+    """Brings a file up to this version's schema; returns the steps that were applied now."""
 
 @final
 class ManualClock:

@@ -16,15 +16,13 @@ The engine calls a store from several threads at once. Which state follows which
 """
 
 import builtins
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, cast, final
+from typing import Protocol, final
 
 from zjobs import _engine
 from zjobs.crontab import CronEntry, Ticked, TickReply
-from zjobs.errors import invalid, shown
 from zjobs.job import Job, JobState
 from zjobs.options import Retention, Seconds, seconds
 from zjobs.rows import (
@@ -74,7 +72,6 @@ __all__ = [
     "Store",
     "TickReply",
     "Ticked",
-    "open_store",
     "rescued",
 ]
 
@@ -90,8 +87,6 @@ somebody had asked for that. After a `RescueReason.SHUTDOWN` the attempt is refu
 """
 
 _PRUNED_AT_ONCE = 1000
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_PLANNED = {"sqlite", "postgresql", "postgres"}
 
 
 class Listener(Protocol):
@@ -386,30 +381,3 @@ class MemoryStore(_engine.MemoryStore, Store):
     """
 
     __slots__ = ()
-
-
-def open_store(store: str | Store) -> Store:
-    """The store itself, or a new one for a URL.
-
-    Args:
-        store: A `Store`, or ``memory://``.
-
-    Raises:
-        Invalid: It is neither. The message never repeats a URL: it may hold a password.
-    """
-    if isinstance(store, Store):
-        return store
-    rule = "must be a Store or 'memory://'"
-    if not isinstance(cast("object", store), str):
-        raise invalid("store", rule, type(store).__name__)
-    scheme = _SCHEME.match(store)
-    if scheme is None:
-        raise invalid("store", rule, "text that is no URL")
-    name = scheme[1].lower()
-    if name in _PLANNED:
-        raise invalid("store", f"{rule}: this version has no store for {shown(name)}", f"{name}://...")
-    if name != "memory":
-        raise invalid("store", f"{rule}: the schemes of this version are memory", f"{name}://...")
-    if store[scheme.end() :]:
-        raise invalid("store", "must be 'memory://' with nothing after it; each one is a new store", "more than that")
-    return MemoryStore()

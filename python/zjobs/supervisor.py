@@ -19,6 +19,7 @@ from zjobs._runner import LoopCrew, ThreadCrew, run_here
 from zjobs._scheduler import Scheduler
 from zjobs._schedules import Schedules
 from zjobs._signals import StopSignals
+from zjobs.db import open_store
 from zjobs.errors import AlreadyStarted, Invalid, NotFound, NotStarted, invalid
 from zjobs.job import Job, JobContext, JobState
 from zjobs.options import (
@@ -35,7 +36,7 @@ from zjobs.options import (
     seconds,
 )
 from zjobs.retry import CustomFunction, RetryStrategy
-from zjobs.store import Store, open_store
+from zjobs.store import Store
 from zjobs.telemetry import JobCancelled, JobCompleted, JobDiscarded, JobFailed, JobReleased, JobSnoozed, Telemetry
 from zjobs.worker import Anything, ContextWorker, Decorator, JobEntry, Registered, Worker, unknown_payload
 
@@ -54,7 +55,7 @@ class Supervisor(AsyncControl, Schedules):
     A supervisor that is not started is a plain client: it enqueues and inspects, and costs no threads.
 
     Args:
-        store: A `Store` or a URL such as ``memory://``.
+        store: A `Store` or a URL: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``.
         queues: Names with their concurrency, or `Queue` objects.
         poll_interval_ms: The longest that a job waits when its wake-up was lost, for stores that poll.
         rescue_interval_ms: Between two looks for jobs whose node died.

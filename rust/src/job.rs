@@ -73,6 +73,11 @@ impl Name {
         Ok(Self(name.into()))
     }
 
+    /// A name that a store keeps: it was validated when it came in.
+    pub(crate) fn stored(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

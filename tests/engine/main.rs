@@ -9,3 +9,4 @@ mod pool;
 mod queue;
 mod rings;
 mod sim;
+mod sqlite;

@@ -20,7 +20,7 @@ use crate::errors::{invalid, raised};
 use crate::host::PyHost;
 use crate::job::{Job, job_id, untracked};
 use crate::options::Options;
-use crate::registry::{Core, Entry, forked};
+use crate::registry::{Core, Entry, forked, random};
 use crate::shape::Shape;
 use crate::slot::Slot;
 use crate::store::store_of;
@@ -83,9 +83,7 @@ impl Engine {
             ..Config::default()
         };
         let sink = Arc::new(PySink::new(emit));
-        #[expect(clippy::disallowed_methods, reason = "outside of tests incarnations must not repeat")]
-        let random = fastrand::Rng::new();
-        let engine = runtime::Engine::new(store_of(store)?, config, Arc::new(System), sink.clone(), random);
+        let engine = runtime::Engine::new(store_of(store)?, config, Arc::new(System), sink.clone(), random());
         Ok(Self { core: Arc::new(Core::new(engine.map_err(raised)?)?), sink })
     }
 

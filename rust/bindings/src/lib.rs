@@ -48,7 +48,9 @@ mod _engine {
     #[pymodule_export]
     use super::slot::{Outcome, Slot};
     #[pymodule_export]
-    use super::store::{ManualClock, MemoryStore, NativeStore, Signals, rescued};
+    use super::store::{
+        ManualClock, MemoryStore, NativeStore, Signals, SqliteStore, rescued, sqlite_migrate, sqlite_migrations,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -32,6 +32,12 @@ pub(crate) fn check_fork(born: u32) -> PyResult<()> {
     ))
 }
 
+/// A source of incarnations and names: the one place that asks the system for chance.
+#[expect(clippy::disallowed_methods, reason = "the one door: everything else takes what this gives")]
+pub(crate) fn random() -> fastrand::Rng {
+    fastrand::Rng::new()
+}
+
 /// The fork count to compare with later.
 pub(crate) fn birth() -> u32 {
     FORKS.load(Ordering::Relaxed)

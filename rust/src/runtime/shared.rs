@@ -128,7 +128,7 @@ impl Shared {
     /// Follows the row of a queue that was paused, resumed or scaled.
     pub(crate) fn follow(self: &Arc<Self>, name: &Name) {
         let Some(queue) = self.pool.find(name) else { return };
-        let Ok(rows) = self.store.queues() else { return };
+        let Ok(rows) = self.store.settings() else { return };
         self.follow_row(queue, &rows);
         self.hunt(queue);
     }
@@ -136,7 +136,7 @@ impl Shared {
     /// Follows the rows of all queues: whoever missed the signal of one learns of it here.
     pub(crate) fn follow_all(self: &Arc<Self>, store: &dyn Store) {
         // A beat that was accepted is not undone by a read that fails; the next beat reads again.
-        let Ok(rows) = store.queues() else { return };
+        let Ok(rows) = store.settings() else { return };
         for queue in self.pool.indexes() {
             let was_hungry = self.pool.is_hungry(queue);
             self.follow_row(queue, &rows);

@@ -20,9 +20,14 @@ use crate::sync::{Arc, Weak};
 
 pub mod attention;
 pub mod memory;
+pub mod migrate;
+pub mod sql;
+pub mod sqlite;
+pub mod subscribers;
 
 pub use attention::Attention;
 pub use memory::{MemoryConfig, MemoryStore};
+pub use sqlite::{SqliteConfig, SqliteStore};
 
 /// A store of jobs. One method per verb; a single job is a batch of one.
 pub trait Store: Send + Sync {
@@ -119,6 +124,12 @@ pub trait Store: Send + Sync {
 
     /// The queues that have jobs or settings.
     fn queues(&self) -> Result<Vec<QueueRow>>;
+
+    /// As [`Store::queues`], without those that only have jobs and with counts that mean nothing: what every beat asks
+    /// for must not cost a count.
+    fn settings(&self) -> Result<Vec<QueueRow>> {
+        self.queues()
+    }
 
     // --- schedules ---
 

@@ -1,5 +1,5 @@
-//! The memory store against a naive model: random walks of verbs give the same jobs and replies, and each step keeps
-//! the invariants.
+//! The stores against a naive model: random walks of verbs give the same jobs and replies, and each step keeps the
+//! invariants.
 
 mod naive;
 
@@ -16,6 +16,9 @@ use zjobs_engine::sync::Arc;
 use zjobs_engine::unique::{Unique, UniqueStrategy};
 
 use naive::{Kept, Model};
+
+use crate::conformance::fixture::Fixture;
+use crate::sqlite::fixture::Sqlite;
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -116,9 +119,32 @@ fn plain(mut job: Job) -> Job {
     job
 }
 
-struct Walk {
+struct Memory {
     clock: Arc<Manual>,
     store: MemoryStore,
+}
+
+impl Memory {
+    fn new() -> Self {
+        let clock = Arc::new(Manual::default());
+        let store = MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() });
+        Self { clock, store }
+    }
+}
+
+impl Fixture for Memory {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+struct Walk<'a> {
+    subject: &'a dyn Fixture,
+    store: &'a dyn Store,
     model: Model,
     /// Every job as it was when it was claimed.
     claimed: Vec<Job>,
@@ -126,12 +152,23 @@ struct Walk {
     lives: [u128; 3],
 }
 
-impl Walk {
-    fn new() -> Self {
-        let clock = Arc::new(Manual::default());
-        let store = MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() });
+impl<'a> Walk<'a> {
+    fn new(subject: &'a dyn Fixture) -> Self {
+        let store = subject.store();
         let now = store.now().unwrap();
-        Self { clock, store, model: Model { now, ..Model::default() }, claimed: Vec::new(), lives: [0; 3] }
+        Self { subject, store, model: Model { now, ..Model::default() }, claimed: Vec::new(), lives: [0; 3] }
+    }
+
+    fn of(subject: &'a dyn Fixture, steps: &[Step]) {
+        let mut walk = Self::new(subject);
+        for process in 0..3 {
+            walk.beat(process);
+        }
+        for step in steps {
+            let before = walk.jobs();
+            walk.take(step);
+            walk.check(&before, step);
+        }
     }
 
     fn node(&self, process: usize) -> NodeId {
@@ -197,7 +234,7 @@ impl Walk {
                 self.model.paused[*number] = false;
             }
             Step::Advance(seconds) => {
-                self.clock.advance(Duration::from_secs(*seconds));
+                self.subject.advance(Duration::from_secs(*seconds));
                 self.model.now = self.store.now().unwrap();
             }
         }
@@ -303,14 +340,16 @@ proptest! {
 
     #[test]
     fn random_walks_give_what_the_model_gives(steps in prop::collection::vec(step(), 1..120)) {
-        let mut walk = Walk::new();
-        for process in 0..3 {
-            walk.beat(process);
-        }
-        for step in &steps {
-            let before = walk.jobs();
-            walk.take(step);
-            walk.check(&before, step);
-        }
+        Walk::of(&Memory::new(), &steps);
+    }
+}
+
+proptest! {
+    // A walk over a file costs a hundred times as much.
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_walks_over_a_sqlite_file_give_what_the_model_gives(steps in prop::collection::vec(step(), 1..120)) {
+        Walk::of(&Sqlite::new(), &steps);
     }
 }

@@ -5,6 +5,7 @@ mod native;
 mod python;
 mod rows;
 mod signals;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use python::PythonStore;
 pub(crate) use clock::ManualClock;
 pub(crate) use native::{MemoryStore, NativeStore};
 pub(crate) use signals::Signals;
+pub(crate) use sqlite::{SqliteStore, sqlite_migrate, sqlite_migrations};
 
 static STORE: Imported = Imported::new("zjobs.store", "Store");
 

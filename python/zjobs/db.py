@@ -1,0 +1,166 @@
+"""Stores that last: jobs in a SQLite file; how a store is found by its URL; the steps of a schema."""
+
+import re
+from abc import ABC
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self, cast, final
+from urllib.parse import parse_qsl, unquote
+
+from zjobs import _engine
+from zjobs.errors import invalid, shown
+from zjobs.store import MemoryStore, Store
+
+__all__ = ["DbStore", "Migration", "SqliteStore", "migrate", "migrations", "open_store"]
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_RULE = "must be a Store, 'memory://' or 'sqlite:///jobs.db'"
+_SYNCHRONOUS = ("full", "normal")
+
+
+class DbStore(Store, ABC):
+    """Jobs in a database: they survive the process.
+
+    ``DbStore("sqlite:///jobs.db")`` opens what the URL names; `SqliteStore` takes its parts.
+
+    Args:
+        url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with ``?synchronous=normal`` for commits that a
+            power loss may take back.
+
+    Raises:
+        Invalid: The URL names no database that zjobs works with. The message never repeats it: it may hold a password.
+        StoreUnavailable: The database cannot be opened.
+        SchemaMismatch: It has the tables of another version.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, url: str) -> Self:
+        """Opens the store that the URL names."""
+        store = open_store(url)
+        if not isinstance(store, DbStore):
+            raise invalid("url", "must name a database, such as sqlite:///jobs.db", "memory://")
+        return cast("Self", store)
+
+
+@final
+class SqliteStore(_engine.SqliteStore, DbStore):
+    """Jobs in one SQLite file, shared by any number of processes of this machine.
+
+    Args:
+        path: The file; it is created with its tables when it is missing, readable by its owner only.
+        synchronous: ``"full"``: what was enqueued or finished survives a power loss. ``"normal"``: it survives the end
+            of the process, however sudden; a power loss may take back the last moments, and never damages the file.
+        create: Whether a missing file is created.
+        clock: A `zjobs.testing.ManualClock`, for tests that own time; nodes are then gone when their lease has ended.
+
+    Raises:
+        StoreUnavailable: The file cannot be opened, is damaged, or is no SQLite database.
+        SchemaMismatch: It has the tables of another version of zjobs.
+        Invalid: The path is no file, or on a network file system.
+    """
+
+    __slots__ = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of a schema."""
+
+    version: int
+    """From 1, without gaps."""
+    name: str
+    """What it is about."""
+    sql: str
+    """Its statements."""
+    applied_at: datetime | None
+    """When the database got it, in UTC; ``None``: it has not."""
+
+
+def open_store(store: str | Store) -> Store:
+    """The store itself, or the one that a URL names.
+
+    Args:
+        store: A `Store`, ``memory://`` (each one is new), or a URL of `DbStore`.
+
+    Raises:
+        Invalid: It is none of them. The message never repeats a URL: it may hold a password.
+    """
+    if isinstance(store, Store):
+        return store
+    scheme, rest = _split("store", store)
+    if scheme == "sqlite":
+        path, synchronous = _file("store", rest)
+        return SqliteStore(path, synchronous=synchronous)
+    if rest:
+        raise invalid("store", "must be 'memory://' with nothing after it; each one is a new store", "more than that")
+    return MemoryStore()
+
+
+def migrations(url: str) -> list[Migration]:
+    """The steps of this version's schema, and when the database of the URL got each of them.
+
+    Raises:
+        Invalid: The URL names no database.
+        SchemaMismatch: The database has steps that this version does not know.
+        StoreUnavailable: The database cannot be read.
+    """
+    return _migrations(_engine.sqlite_migrations(_database(url)))
+
+
+def migrate(url: str) -> list[Migration]:
+    """Brings the database of the URL up to this version's schema; a missing file is created.
+
+    Returns:
+        The steps that were applied now. Several processes may do it at once: each step is applied once.
+
+    Raises:
+        Invalid: The URL names no database.
+        SchemaMismatch: The database has steps that this version does not know; nothing was changed.
+        StoreUnavailable: The database cannot be written.
+    """
+    return _migrations(_engine.sqlite_migrate(_database(url)))
+
+
+def _migrations(rows: Iterable[tuple[int, str, str, datetime | None]]) -> list[Migration]:
+    return [Migration(*row) for row in rows]
+
+
+def _database(url: str) -> str:
+    scheme, rest = _split("url", url)
+    if scheme != "sqlite":
+        raise invalid("url", "must name a database, such as sqlite:///jobs.db", f"{scheme}://...")
+    return _file("url", rest)[0]
+
+
+def _split(field: str, url: object) -> tuple[str, str]:
+    """The scheme, which is one of ours, and what follows it."""
+    if not isinstance(url, str):
+        raise invalid(field, _RULE, type(url).__name__)
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        raise invalid(field, _RULE, "text that is no URL")
+    name = scheme[1].lower()
+    if name in {"postgresql", "postgres"}:
+        raise invalid(field, f"{_RULE}: this version has no store for {shown(name)}", f"{name}://...")
+    if name not in {"memory", "sqlite"}:
+        raise invalid(field, f"{_RULE}: the schemes of this version are memory and sqlite", f"{name}://...")
+    return name, url[scheme.end() :]
+
+
+def _file(field: str, rest: str) -> tuple[str, str]:
+    """The path and the way of committing that follow ``sqlite://``."""
+    path, _, query = rest.partition("?")
+    if not path.startswith("/") or path == "/" or path.endswith("/"):
+        rule = "must be sqlite:///relative.db or sqlite:////absolute.db: three slashes, then the path of a file"
+        raise invalid(field, rule, f"sqlite://{rest}")
+    path = unquote(path[1:])
+    if path.startswith(":memory:"):
+        raise invalid(field, "must name a file: for jobs in memory use memory://", f"sqlite:///{path}")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    synchronous = options.pop("synchronous", "full")
+    if options or synchronous not in _SYNCHRONOUS:
+        raise invalid(field, "takes one option: ?synchronous=full or ?synchronous=normal", f"?{query}")
+    return path, synchronous

@@ -1,0 +1,86 @@
+//! The store in a SQLite file as a Python object, and the steps of its schema.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use zjobs_engine::clock::{Clock, System};
+use zjobs_engine::store::sqlite::{Create, Liveness, SqliteConfig, SqliteStore as EngineStore, Step, Synchronous};
+use zjobs_engine::store::sqlite::{apply, steps};
+
+use super::clock::ManualClock;
+use super::native::NativeStore;
+use crate::convert::datetime;
+use crate::errors::{invalid, raised};
+use crate::registry::random;
+
+/// Jobs in a SQLite file.
+#[pyclass(frozen, subclass, extends = NativeStore, module = "zjobs._engine")]
+pub(crate) struct SqliteStore {
+    path: PathBuf,
+    synchronous: Synchronous,
+}
+
+#[pymethods]
+impl SqliteStore {
+    #[new]
+    #[pyo3(signature = (path, *, synchronous="full", create=true, clock=None))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        synchronous: &str,
+        create: bool,
+        clock: Option<&ManualClock>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let synchronous = [Synchronous::Full, Synchronous::Normal]
+            .into_iter()
+            .find(|one| one.name() == synchronous)
+            .ok_or_else(|| invalid("synchronous", "must be 'full' or 'normal'", synchronous))?;
+        // Whoever moves the clock plays several nodes in one process.
+        let liveness = if clock.is_some() { Liveness::Leases } else { Liveness::Processes };
+        let clock: Arc<dyn Clock> = clock.map_or_else(|| Arc::new(System) as _, ManualClock::inner);
+        let create = if create { Create::Yes } else { Create::No };
+        let config = SqliteConfig { synchronous, create, clock, liveness, ..SqliteConfig::new(path, random()) };
+        let store = py.detach(|| EngineStore::open(config)).map_err(raised)?;
+        let path = store.path().to_owned();
+        Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { path, synchronous }))
+    }
+
+    /// The file, absolute and with links resolved.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// How hard commits are pressed onto the disk: "full" or "normal".
+    #[getter]
+    fn synchronous(&self) -> &'static str {
+        self.synchronous.name()
+    }
+}
+
+/// The steps of this version's schema for a file: (version, name, sql, applied_at or None).
+#[pyfunction]
+pub(crate) fn sqlite_migrations(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
+    let steps = py.detach(|| steps(&path)).map_err(raised)?;
+    listed(py, &steps)
+}
+
+/// Brings a file up to this version's schema; returns the steps that were applied now, as `sqlite_migrations` does.
+#[pyfunction]
+pub(crate) fn sqlite_migrate(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
+    let now = py.detach(|| apply(&path)).map_err(raised)?;
+    let all = py.detach(|| steps(&path)).map_err(raised)?;
+    let fresh: Vec<_> = all.into_iter().filter(|step| now.contains(&step.migration)).collect();
+    listed(py, &fresh)
+}
+
+fn listed<'py>(py: Python<'py>, steps: &[Step]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for step in steps {
+        let applied_at = step.applied_at.map(|at| datetime(py, at)).transpose()?;
+        list.append((step.migration.version, step.migration.name, step.migration.sql, applied_at))?;
+    }
+    Ok(list)
+}

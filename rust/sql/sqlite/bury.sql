@@ -1,0 +1,3 @@
+-- rescue
+-- A node that was alive is dead; one that was leaving has been shut down.
+UPDATE zjobs_nodes SET standing = standing + 2 WHERE number = :number AND standing IN (0, 1)

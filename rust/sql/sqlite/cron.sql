@@ -1,0 +1,3 @@
+-- tick
+-- Whether a schedule rests, and its latest tick.
+SELECT paused, last_tick FROM zjobs_crons WHERE name = :name

@@ -1,0 +1,3 @@
+-- ack
+-- The errors that a job has so far.
+SELECT errors FROM zjobs_jobs WHERE id = :id

@@ -1,0 +1,4 @@
+-- claim
+-- Whether a queue has anything to claim.
+SELECT EXISTS (SELECT 1 FROM zjobs_jobs WHERE state = 0 AND queue = :queue)
+    AND NOT EXISTS (SELECT 1 FROM zjobs_queues WHERE name = :queue AND paused = 1)

@@ -1,0 +1,403 @@
+//! The store in one SQLite file: shared by all threads and processes of one machine, survives `kill -9` and power loss.
+//!
+//! Invariants:
+//!
+//! * Every change goes through the one [`writer`], which shares commits; reads have a connection of their own and see
+//!   what was committed last.
+//! * What only a power loss could undo, and what is simply done again then (a claim, a beat, staging), is not pressed
+//!   onto the disk by itself; an enqueue, an ack and what people do is.
+//! * The clock never goes back within a process, nor below what the nodes of the file have seen.
+//! * A role that finds nothing to do takes no lock: at idle nothing is written but the heartbeat.
+//! * A node is gone when the process that it lives in has ended, which the kernel tells at once. A slow or stopped
+//!   process keeps its jobs. With a clock that tests move, leases alone decide.
+
+mod ack;
+mod by_hand;
+mod claim;
+mod connection;
+mod cron;
+mod enqueue;
+pub mod neighbours;
+mod nodes;
+mod reads;
+mod rows;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::clock::{Clock, System, Timestamp};
+use crate::error::{Error, Result};
+use crate::job::{Job, JobId, Name, NewJob, NodeId};
+use crate::outcome::Ack;
+use crate::state::State;
+use crate::store::subscribers::Subscribers;
+use crate::store::{
+    Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
+    QueueRow, Report, Rescued, Retention, Retried, Signal, Staged, Store, Subscriber, Ticked,
+};
+use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
+
+pub use connection::{Create, OLDEST, Synchronous};
+pub use rows::COLUMNS;
+pub use schema::{Step, apply, steps};
+
+use connection::{BUSY, Place};
+use neighbours::{Neighbours, News};
+use nodes::Standing;
+use reads::NodeRecord;
+use writer::{Durable, Transaction, Verb, Writer};
+
+/// How a [`SqliteStore`] is set up.
+#[derive(Debug, Clone)]
+pub struct SqliteConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// How hard commits are pressed onto the disk.
+    pub synchronous: Synchronous,
+    /// Whether a missing file is made.
+    pub create: Create,
+    /// Where it reads time.
+    pub clock: Arc<dyn Clock>,
+    /// What tells whether a node is gone.
+    pub liveness: Liveness,
+    /// The source of the name that the neighbours know this process by.
+    pub random: fastrand::Rng,
+}
+
+impl SqliteConfig {
+    /// The file, and the default of everything else.
+    pub fn new(path: impl Into<PathBuf>, random: fastrand::Rng) -> Self {
+        Self {
+            path: path.into(),
+            synchronous: Synchronous::default(),
+            create: Create::Yes,
+            clock: Arc::new(System),
+            liveness: Liveness::Processes,
+            random,
+        }
+    }
+}
+
+/// What tells whether a node is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// Its process has ended, by the lock that the kernel frees then.
+    Processes,
+    /// Its lease has ended, by the store's clock: for tests that own time and play several nodes in one process.
+    Leases,
+}
+
+/// Jobs in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    /// The latest time that was seen.
+    floor: Arc<AtomicI64>,
+    writer: Writer,
+    reader: Mutex<Option<Connection>>,
+    subscribers: Arc<Subscribers>,
+    neighbours: Option<Neighbours>,
+    /// The process that opened it.
+    owner: u32,
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // In the child of a fork the connections are the parent's: closing one here would end its WAL under it.
+        if std::process::id() != self.owner {
+            self.writer.abandon();
+            std::mem::forget(self.reader.get_mut().take());
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it with its tables.
+    pub fn open(config: SqliteConfig) -> Result<Self> {
+        if rusqlite::version_number() < OLDEST {
+            return Err(Error::Internal(format!("SQLite {} is too old: 3.51.3 is needed", rusqlite::version())));
+        }
+        let SqliteConfig { path, synchronous, create, clock, liveness, mut random } = config;
+        let place = Place::prepare(&path, create)?;
+        let mut connection = place.open_writer(wait_while_busy)?;
+        schema::prepare(&mut connection, &place, clock.now())?;
+        let seen = schema::latest_seen(&connection).map_err(|error| place.error(error))?;
+        let neighbours = match liveness {
+            Liveness::Processes => Some(Neighbours::join(&place.path, &mut random)?),
+            Liveness::Leases => None,
+        };
+        let writer = Writer::new(place.clone(), connection, synchronous, wait_while_busy)?;
+        Ok(Self {
+            place,
+            clock,
+            floor: Arc::new(AtomicI64::new(seen.0)),
+            writer,
+            reader: Mutex::default(),
+            subscribers: Arc::default(),
+            neighbours,
+            owner: std::process::id(),
+        })
+    }
+
+    /// The file, links resolved.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    fn time(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp(self.floor.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        durable: Durable,
+        verb: impl FnOnce(&mut Transaction<'_>) -> Verb<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.write(durable, || self.time(), |news| self.tell(news), verb)
+    }
+
+    fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
+        let mut slot = self.reader.lock();
+        if slot.is_none() {
+            *slot = Some(self.place.open_reader(wait_while_busy)?);
+        }
+        let Some(connection) = slot.as_ref() else { return Err(Error::Internal("no connection".into())) };
+        verb(connection).map_err(|failed| {
+            // Opened again next time: nothing rests on a connection that met an error.
+            *slot = None;
+            self.writer.meaning(failed)
+        })
+    }
+
+    /// Tells this process and its neighbours what committed.
+    fn tell(&self, news: &[Signal]) {
+        self.subscribers.tell(news);
+        if let Some(neighbours) = &self.neighbours {
+            let news: Vec<News> = news.iter().filter_map(News::of).collect();
+            if !news.is_empty() {
+                neighbours.tell(&news);
+            }
+        }
+    }
+
+    fn listen(&self) -> Result<()> {
+        let Some(neighbours) = &self.neighbours else { return Ok(()) };
+        let subscribers = self.subscribers.clone();
+        neighbours.listen(Box::new(move |news: News| subscribers.tell(&[news.signal()])))
+    }
+
+    /// The nodes that are gone and not yet declared dead.
+    fn gone(&self) -> Result<Vec<NodeRecord>> {
+        let now = self.time();
+        let ended = |node: &NodeRecord| match (&self.neighbours, node.standing) {
+            (_, Standing::Dead(_) | Standing::Gone) => Ok(false),
+            (None, _) => Ok(node.row.expires_at < now),
+            (Some(neighbours), Standing::Alive) => neighbours.is_gone(&node.process),
+            (Some(neighbours), Standing::Leaving) => {
+                Ok(node.row.expires_at < now || neighbours.is_gone(&node.process)?)
+            }
+        };
+        let mut gone = Vec::new();
+        for node in self.read(reads::nodes)? {
+            if ended(&node)? {
+                gone.push(node);
+            }
+        }
+        Ok(gone)
+    }
+}
+
+impl Store for SqliteStore {
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) {
+        self.subscribers.add(subscriber);
+    }
+
+    fn now(&self) -> Result<Timestamp> {
+        Ok(self.time())
+    }
+
+    fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(Durable::Yes, move |transaction| transaction.enqueue(jobs))
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
+        let claim = claim.clone();
+        if claim.limit > 0 && !self.read(|connection| reads::has_work(connection, &claim.queue))? {
+            let now = self.time();
+            let alive = |node: &NodeRecord| {
+                node.row.node == claim.node && node.standing == Standing::Alive && node.row.expires_at >= now
+            };
+            if self.read(reads::nodes)?.iter().any(alive) {
+                return Ok(Vec::new());
+            }
+        }
+        self.write(Durable::No, move |transaction| transaction.claim(&claim))
+    }
+
+    fn ack(&self, node: NodeId, acks: &[Ack]) -> Result<Vec<Acked>> {
+        if acks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let acks = acks.to_vec();
+        self.write(Durable::Yes, move |transaction| transaction.ack(node, &acks))
+    }
+
+    fn report(&self, node: NodeId, reports: &[Report]) -> Result<()> {
+        let reports = reports.to_vec();
+        self.write(Durable::No, move |transaction| transaction.report(node, &reports))
+    }
+
+    fn stage(&self, limit: usize) -> Result<Staged> {
+        let next = self.read(reads::next_due)?;
+        let now = self.time();
+        if next.is_none_or(|next| next > now) {
+            return Ok(Staged { moved: 0, next, now });
+        }
+        self.write(Durable::No, move |transaction| transaction.stage(limit))
+    }
+
+    fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
+        self.listen()?;
+        let beat = beat.clone();
+        let process = self.neighbours.as_ref().map_or("", Neighbours::me).to_owned();
+        self.write(Durable::No, move |transaction| transaction.heartbeat(&beat, &process))
+    }
+
+    fn depart(&self, node: NodeId, grace: Duration) -> Result<()> {
+        self.write(Durable::No, move |transaction| transaction.depart(node, grace))
+    }
+
+    fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
+        let gone = self.gone()?;
+        if gone.is_empty() && !self.read(reads::has_orphans)? {
+            return Ok(Vec::new());
+        }
+        let numbers: Vec<i64> = gone.iter().map(|node| node.number).collect();
+        let rescued = self.write(Durable::Yes, move |transaction| transaction.rescue(&numbers, limit))?;
+        if let Some(neighbours) = &self.neighbours {
+            gone.iter().for_each(|node| neighbours.bury(&node.process));
+        }
+        Ok(rescued)
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeRow>> {
+        Ok(self.read(reads::nodes)?.into_iter().map(|node| node.row).collect())
+    }
+
+    fn cancel(&self, filter: &Filter) -> Result<Vec<Cancelled>> {
+        let filter = filter.clone();
+        self.write(Durable::Yes, move |transaction| transaction.cancel(&filter))
+    }
+
+    fn retry(&self, filter: &Filter) -> Result<Vec<Retried>> {
+        let filter = filter.clone();
+        self.write(Durable::Yes, move |transaction| transaction.retry(&filter))
+    }
+
+    fn delete(&self, filter: &Filter) -> Result<usize> {
+        let filter = filter.clone();
+        self.write(Durable::Yes, move |transaction| transaction.delete(&filter))
+    }
+
+    fn prune(&self, retention: &Retention, limit: usize) -> Result<usize> {
+        let (retention, now) = (*retention, self.time());
+        if !self.read(|connection| reads::has_old(connection, &retention, now))? {
+            return Ok(0);
+        }
+        self.write(Durable::No, move |transaction| transaction.prune(&retention, limit))
+    }
+
+    fn pause(&self, queue: &Name) -> Result<()> {
+        let queue = queue.clone();
+        self.write(Durable::Yes, move |transaction| transaction.set_paused(queue, true))
+    }
+
+    fn resume(&self, queue: &Name) -> Result<()> {
+        let queue = queue.clone();
+        self.write(Durable::Yes, move |transaction| transaction.set_paused(queue, false))
+    }
+
+    fn scale(&self, queue: &Name, concurrency: Option<u32>) -> Result<()> {
+        let queue = queue.clone();
+        self.write(Durable::Yes, move |transaction| transaction.scale(queue, concurrency))
+    }
+
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let filter = Filter { ids: Some(ids.to_vec()), ..Filter::default() };
+        self.list(&filter)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
+        self.read(|connection| reads::matching(connection, filter, |_: State| true))
+    }
+
+    fn count(&self, filter: &Filter) -> Result<u64> {
+        self.read(|connection| reads::count(connection, filter))
+    }
+
+    fn count_by_state(&self, queue: Option<&Name>) -> Result<[u64; 7]> {
+        self.read(|connection| reads::count_by_state(connection, queue))
+    }
+
+    fn queues(&self) -> Result<Vec<QueueRow>> {
+        self.read(reads::queues)
+    }
+
+    fn settings(&self) -> Result<Vec<QueueRow>> {
+        self.read(reads::settings)
+    }
+
+    fn save_cron(&self, entry: &CronEntry) -> Result<()> {
+        let entry = entry.clone();
+        self.write(Durable::Yes, move |transaction| transaction.save_cron(&entry))
+    }
+
+    fn crons(&self) -> Result<Vec<CronRow>> {
+        self.read(reads::crons)
+    }
+
+    fn set_cron_paused(&self, name: &Name, paused: Paused) -> Result<bool> {
+        let name = name.clone();
+        self.write(Durable::Yes, move |transaction| transaction.set_cron_paused(&name, paused))
+    }
+
+    fn delete_cron(&self, name: &Name) -> Result<bool> {
+        let name = name.clone();
+        self.write(Durable::Yes, move |transaction| transaction.delete_cron(&name))
+    }
+
+    fn tick(&self, tick: CronTick) -> Result<Ticked> {
+        self.write(Durable::Yes, move |transaction| transaction.tick(tick))
+    }
+}
+
+/// Waits a little for whoever has the write lock: short at first, since a commit takes a fraction of a millisecond.
+/// SQLite's own handler sleeps up to 100 ms at a time, and whoever waits longest wins least.
+fn wait_while_busy(tries: i32) -> bool {
+    thread_local! {
+        static BEGAN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    let now = System.moment();
+    if tries == 0 {
+        BEGAN.set(now.0);
+    }
+    let waited = now.since(crate::clock::Moment(BEGAN.get()));
+    if waited >= BUSY {
+        return false;
+    }
+    std::thread::park_timeout((waited / 8).clamp(Duration::from_micros(50), Duration::from_millis(2)));
+    true
+}

@@ -1,0 +1,95 @@
+//! *enqueue*: jobs come in, or meet the one that has their unique key.
+
+use rusqlite::{OptionalExtension, named_params};
+
+use crate::job::{Details, Job, JobId, Lease, NewJob};
+use crate::state::State;
+use crate::store::sql::sqlite as sql;
+use crate::store::sqlite::rows;
+use crate::store::sqlite::writer::{Transaction, Verb};
+use crate::store::{Enqueued, Signal};
+use crate::unique::UniqueStrategy;
+
+impl Transaction<'_> {
+    /// All or none: whoever calls takes everything back after an error.
+    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>) -> Verb<Vec<Enqueued>> {
+        jobs.into_iter().map(|job| self.enqueue_one(job)).collect()
+    }
+
+    fn enqueue_one(&mut self, new: NewJob) -> Verb<Enqueued> {
+        if let Some(unique) = &new.unique
+            && let Some(holder) = self.holder(&unique.key)?
+        {
+            match unique.strategy {
+                UniqueStrategy::IgnoreNew => {
+                    if let Some(job) = self.job(holder)? {
+                        return Ok(Enqueued { job, conflict: true });
+                    }
+                }
+                UniqueStrategy::CancelExisting => self.supersede(holder)?,
+            }
+        }
+        let job = self.insert(new)?;
+        self.tell(match job.state {
+            State::Scheduled => Signal::Due(job.scheduled_at),
+            _ => Signal::Ready(job.queue.clone()),
+        });
+        Ok(Enqueued { job, conflict: false })
+    }
+
+    /// The live job that has the key.
+    pub(super) fn holder(&self, key: &str) -> Verb<Option<JobId>> {
+        let mut find = self.connection.prepare_cached(sql::find_key)?;
+        Ok(find.query_row(named_params! {":key": key}, |row| row.get(0)).optional()?.map(JobId))
+    }
+
+    /// The job is cancelled, or asked to stop when it runs; the newer one then takes the key over.
+    fn supersede(&mut self, id: JobId) -> Verb<()> {
+        if self.cancel_waiting(id)? {
+            return Ok(());
+        }
+        self.connection.prepare_cached(sql::take_key)?.execute(named_params! {":id": id.0})?;
+        self.tell(Signal::Cancel(vec![id]));
+        Ok(())
+    }
+
+    fn insert(&self, new: NewJob) -> Verb<Job> {
+        let (state, scheduled_at) = new.when.initial(self.now);
+        let unique_key = new.unique.map(|unique| unique.key);
+        let meta = new.meta.as_deref().map(rows::text).transpose()?;
+        self.connection.prepare_cached(sql::enqueue)?.execute(named_params! {
+            ":state": state.number(),
+            ":queue": new.queue.as_str(),
+            ":worker": new.worker.as_str(),
+            ":args": rows::text(&new.args)?,
+            ":priority": new.priority.0,
+            ":max_attempts": new.max_attempts,
+            ":scheduled_at": scheduled_at.0,
+            ":now": self.now.0,
+            ":timeout": new.timeout.map(rows::nanos),
+            ":unique_key": unique_key.as_deref(),
+            ":tags": rows::tags_text(&new.tags),
+            ":meta": meta,
+        })?;
+        let plain = unique_key.is_none() && new.tags.is_empty() && new.meta.is_none();
+        let details = || Details { unique_key, tags: new.tags, meta: new.meta, ..Details::default() };
+        Ok(Job {
+            id: JobId(self.connection.last_insert_rowid()),
+            state,
+            queue: new.queue,
+            worker: new.worker,
+            args: new.args,
+            priority: new.priority,
+            attempt: 0,
+            max_attempts: new.max_attempts,
+            lease: Lease(0),
+            node: None,
+            scheduled_at,
+            inserted_at: self.now,
+            attempted_at: None,
+            finished_at: None,
+            timeout: new.timeout,
+            details: (!plain).then(|| Box::new(details())),
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! *heartbeat*, departure and *rescue*: who lives, and what becomes of the jobs of those who do not.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, named_params};
+
+use crate::clock::Timestamp;
+use crate::job::{JobId, Lease, NodeId};
+use crate::outcome::{self, RescueReason};
+use crate::state::State;
+use crate::store::sql::sqlite as sql;
+use crate::store::sqlite::writer::{Transaction, Verb};
+use crate::store::sqlite::{reads, rows};
+use crate::store::{Heartbeat, Pulse, Rescued, Signal};
+
+/// What a node may still do; the numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Beats and claims.
+    Alive,
+    /// Has announced its end: it may ack what it holds, until its lease ends.
+    Leaving,
+    /// Declared dead: it may do nothing, and its jobs are taken back for this reason.
+    Dead(RescueReason),
+    /// Ended and holds nothing; never comes back.
+    Gone,
+}
+
+impl Standing {
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Alive,
+            1 => Self::Leaving,
+            2 => Self::Dead(RescueReason::NodeDied),
+            3 => Self::Dead(RescueReason::Shutdown),
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// A node that has a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) number: i64,
+    pub(super) standing: Standing,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Transaction<'_> {
+    pub(super) fn node(&self, node: NodeId) -> Verb<Option<Known>> {
+        let mut statement = self.connection.prepare_cached(sql::node)?;
+        let known = statement.query_row(named_params! {":id": rows::node_text(node)}, |row| {
+            let standing = Standing::of(row.get(1)?);
+            Ok(Known { number: row.get(0)?, standing, expires_at: Timestamp(row.get(2)?) })
+        });
+        Ok(known.optional()?)
+    }
+
+    pub(super) fn heartbeat(&mut self, beat: &Heartbeat, process: &str) -> Verb<Pulse> {
+        let queues = rows::queues_text(&beat.queues);
+        let expires_at = (self.now + beat.ttl).0;
+        let Some(node) = self.node(beat.node)? else {
+            self.connection.prepare_cached(sql::register)?.execute(named_params! {
+                ":id": rows::node_text(beat.node),
+                ":name": beat.name,
+                ":pid": beat.pid,
+                ":process": process,
+                ":now": self.now.0,
+                ":expires_at": expires_at,
+                ":queues": queues,
+            })?;
+            return Ok(Pulse::Alive { cancel: Vec::new(), lost: sorted(&beat.holds), unknown: Vec::new() });
+        };
+        if matches!(node.standing, Standing::Dead(_) | Standing::Gone) {
+            return Ok(Pulse::Dead);
+        }
+        self.connection.prepare_cached(sql::heartbeat)?.execute(named_params! {
+            ":number": node.number,
+            ":name": beat.name,
+            ":pid": beat.pid,
+            ":now": self.now.0,
+            ":expires_at": expires_at,
+            ":queues": queues,
+        })?;
+        self.reconcile(node.number, &beat.holds)
+    }
+
+    /// Compares what the node says it runs with what is leased to it.
+    fn reconcile(&self, node: i64, says: &[JobId]) -> Verb<Pulse> {
+        let mut lost = sorted(says);
+        let (mut cancel, mut unknown) = (Vec::new(), Vec::new());
+        let mut statement = self.connection.prepare_cached(sql::held)?;
+        let held = statement.query_map(named_params! {":node": node}, |row| {
+            Ok((JobId(row.get(0)?), Lease(row.get(1)?), row.get::<_, bool>(2)?))
+        })?;
+        for row in held {
+            let (id, lease, wanted) = row?;
+            match lost.binary_search(&id) {
+                Ok(place) => {
+                    lost.remove(place);
+                    if wanted {
+                        cancel.push(id);
+                    }
+                }
+                Err(_) => unknown.push((id, lease)),
+            }
+        }
+        Ok(Pulse::Alive { cancel, lost, unknown })
+    }
+
+    pub(super) fn depart(&mut self, node: NodeId, grace: Duration) -> Verb<()> {
+        let Some(node) = self.node(node)? else { return Ok(()) };
+        if matches!(node.standing, Standing::Dead(_) | Standing::Gone) {
+            return Ok(());
+        }
+        let expires_at = (self.now + grace).0;
+        self.connection
+            .prepare_cached(sql::depart)?
+            .execute(named_params! {":number": node.number, ":expires_at": expires_at})?;
+        self.retire()
+    }
+
+    /// Nodes that ended and hold nothing are gone.
+    pub(super) fn retire(&self) -> Verb<()> {
+        self.connection.prepare_cached(sql::retire)?.execute([])?;
+        Ok(())
+    }
+
+    /// Declares these nodes dead, and takes back up to `limit` jobs of all that are.
+    pub(super) fn rescue(&mut self, dead: &[i64], limit: usize) -> Verb<Vec<Rescued>> {
+        for number in dead {
+            self.connection.prepare_cached(sql::bury)?.execute(named_params! {":number": number})?;
+        }
+        let mut rescued = Vec::new();
+        for (id, reason) in self.orphans(limit)? {
+            rescued.extend(self.rescue_one(id, reason)?);
+        }
+        self.retire()?;
+        Ok(rescued)
+    }
+
+    fn orphans(&self, limit: usize) -> Verb<Vec<(JobId, RescueReason)>> {
+        let mut statement = self.connection.prepare_cached(sql::orphans)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = statement.query_map(named_params! {":limit": limit}, |row| {
+            let reason = match Standing::of(row.get(1)?) {
+                Standing::Dead(reason) => reason,
+                Standing::Alive | Standing::Leaving | Standing::Gone => RescueReason::NodeDied,
+            };
+            Ok((JobId(row.get(0)?), reason))
+        })?;
+        Ok(found.collect::<rusqlite::Result<Vec<_>>>()?)
+    }
+
+    fn rescue_one(&mut self, id: JobId, reason: RescueReason) -> Verb<Option<Rescued>> {
+        let Some(job) = self.job(id)? else { return Ok(None) };
+        let rescue = outcome::rescue(&job, reason)?;
+        let mut statement = self.connection.prepare_cached(sql::errors)?;
+        let known: Option<String> = statement.query_row(named_params! {":id": id.0}, |row| row.get(0))?;
+        self.connection.prepare_cached(sql::rescue)?.execute(named_params! {
+            ":id": id.0,
+            ":lease": job.lease.0,
+            ":state": rescue.to.number(),
+            ":attempt": rescue.attempt,
+            ":crashes": rescue.crashes,
+            ":errors": rows::errors_after(known.as_deref(), job.attempt, self.now, &rescue.error),
+            ":finished_at": rescue.to.is_final().then_some(self.now.0),
+        })?;
+        let Some(job) = self.job(id)? else { return Ok(None) };
+        self.tell(if job.state == State::Available { Signal::Ready(job.queue.clone()) } else { Signal::Settled });
+        Ok(Some(Rescued { job, reason }))
+    }
+
+    pub(super) fn job(&self, id: JobId) -> Verb<Option<crate::job::Job>> {
+        reads::get(self.connection, id)
+    }
+}
+
+fn sorted(ids: &[JobId]) -> Vec<JobId> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}

@@ -1,0 +1,114 @@
+//! The tables of a file: what it has, what it lacks, and the way from one to the other.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::clock::{Clock, System, Timestamp};
+use crate::error::Result;
+use crate::store::migrate::{Applied, Migration, known, plan};
+use crate::store::sql::sqlite as sql;
+use crate::store::sqlite::connection::{Create, Place};
+use crate::store::sqlite::wait_while_busy;
+
+const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs_migrations (
+    version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
+) STRICT";
+
+/// One step of the schema and whether a file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What it is.
+    pub migration: Migration,
+    /// When it was applied; `None`: not yet.
+    pub applied_at: Option<Timestamp>,
+}
+
+/// The steps of this version's schema, and which of them the file has. A file that does not exist has none.
+pub fn steps(path: &Path) -> Result<Vec<Step>> {
+    let known = known(sql::MIGRATIONS);
+    let applied = if path.exists() {
+        let place = Place::prepare(path, Create::No)?;
+        let connection = place.open_reader(wait_while_busy)?;
+        let applied = applied(&connection).map_err(|error| place.error(error))?;
+        plan(&known, &applied, &place.path.display().to_string())?;
+        applied
+    } else {
+        Vec::new()
+    };
+    let at = |migration: &Migration| applied.iter().find(|one| one.version == migration.version).map(|one| one.at);
+    Ok(known.into_iter().map(|migration| Step { applied_at: at(&migration), migration }).collect())
+}
+
+/// Brings a file up to this version's schema; says which steps were applied now.
+pub fn apply(path: &Path) -> Result<Vec<Migration>> {
+    let place = Place::prepare(path, Create::Yes)?;
+    let mut connection = place.open_writer(wait_while_busy)?;
+    migrate(&mut connection, &place, System.now())
+}
+
+/// Makes the tables of a new file. A file that has some must have them all: changing it is `zjobs migrate`'s.
+pub(super) fn prepare(connection: &mut Connection, place: &Place, now: Timestamp) -> Result<()> {
+    let known = known(sql::MIGRATIONS);
+    let name = place.path.display().to_string();
+    let has = applied(connection).map_err(|error| place.error(error))?;
+    let missing = plan(&known, &has, &name)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if has.is_empty() {
+        return migrate(connection, place, now).map(drop);
+    }
+    Err(crate::error::Error::SchemaMismatch(format!(
+        "{name} has schema {}, and this version of zjobs needs {}: run `zjobs migrate --store sqlite:///{name}`",
+        has.len(),
+        known.len()
+    )))
+}
+
+/// Applies what is missing, each step in a transaction with its row. Two at once: the second finds nothing to do.
+fn migrate(connection: &mut Connection, place: &Place, now: Timestamp) -> Result<Vec<Migration>> {
+    let name = place.path.display().to_string();
+    let failed = |error| place.error(error);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let missing = plan(&known(sql::MIGRATIONS), &applied(&transaction).map_err(failed)?, &name)?;
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let steps = || -> rusqlite::Result<()> {
+        transaction.execute_batch(LEDGER)?;
+        for step in &missing {
+            transaction.execute_batch(step.sql)?;
+            transaction.execute(
+                "INSERT INTO zjobs_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+                params![step.version, step.name, step.checksum(), now.0],
+            )?;
+        }
+        Ok(())
+    };
+    steps().map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(missing)
+}
+
+fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+    let there: Option<i64> = connection
+        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'zjobs_migrations'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if there.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        connection.prepare("SELECT version, checksum, applied_at FROM zjobs_migrations ORDER BY version")?;
+    let rows = statement
+        .query_map([], |row| Ok(Applied { version: row.get(0)?, checksum: row.get(1)?, at: Timestamp(row.get(2)?) }))?;
+    rows.collect()
+}
+
+/// The latest time that a node of the file has seen: the clock does not go back below it.
+pub(super) fn latest_seen(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let seen: Option<i64> = connection.query_row("SELECT max(beat_at) FROM zjobs_nodes", [], |row| row.get(0))?;
+    Ok(seen.map_or(Timestamp::MIN, Timestamp))
+}

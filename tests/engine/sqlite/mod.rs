@@ -1,0 +1,8 @@
+//! The store in a SQLite file: it conforms, and what only it promises.
+
+pub mod fixture;
+mod sql;
+
+use crate::conformance::conformance;
+
+conformance!(conforms, crate::sqlite::fixture::Sqlite::new());
