@@ -295,7 +295,10 @@ TABLE = {
         "queues must name each queue once (got a)",
     ),
     "unknown store": (lambda _: Supervisor("redis://x"), None),
-    "store of another kind": (lambda _: Supervisor(5), "store must be a Store, 'memory://' or 'sqlite:///jobs.db' (got 'int')"),
+    "store of another kind": (
+        lambda _: Supervisor(5),
+        "store must be a Store, 'memory://' or 'sqlite:///jobs.db' (got 'int')",
+    ),
     "polling never": (
         lambda _: Supervisor(poll_interval_ms=0),
         "poll_interval_ms must be a whole number from 1 to 2147483648 (got 0)",

@@ -126,7 +126,7 @@ impl SqliteStore {
         let place = Place::prepare(&path, create)?;
         let mut connection = place.open_writer(wait_while_busy)?;
         schema::prepare(&mut connection, &place, clock.now())?;
-        let seen = schema::latest_seen(&connection).map_err(|error| place.error(error))?;
+        let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
         let neighbours = match liveness {
             Liveness::Processes => Some(Neighbours::join(&place.path, &mut random)?),
             Liveness::Leases => None,
@@ -288,7 +288,9 @@ impl Store for SqliteStore {
         let numbers: Vec<i64> = gone.iter().map(|node| node.number).collect();
         let rescued = self.write(Durable::Yes, move |transaction| transaction.rescue(&numbers, limit))?;
         if let Some(neighbours) = &self.neighbours {
-            gone.iter().for_each(|node| neighbours.bury(&node.process));
+            for node in &gone {
+                neighbours.bury(&node.process);
+            }
         }
         Ok(rescued)
     }

@@ -44,7 +44,9 @@ impl Subscribers {
         };
         let hearers: Vec<_> = self.all.read().iter().filter_map(listening).collect();
         for hearer in hearers {
-            news.iter().for_each(|signal| hearer.signal(signal));
+            for signal in news {
+                hearer.signal(signal);
+            }
         }
     }
 }

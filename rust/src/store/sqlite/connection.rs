@@ -87,10 +87,10 @@ impl Place {
 
     pub(super) fn open_writer(&self, busy: fn(i32) -> bool) -> Result<Connection> {
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_handler(Some(busy)).map_err(|error| self.error(error))?;
+        connection.busy_handler(Some(busy)).map_err(|error| self.error(&error))?;
         let mode: String = connection
             .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(|error| self.error(error))?;
+            .map_err(|error| self.error(&error))?;
         if mode != "wal" {
             return Err(Error::StoreUnavailable(format!(
                 "{} cannot be put into WAL mode (it stays in {mode}): another program has it open, or its file system \
@@ -104,14 +104,14 @@ impl Place {
     pub(super) fn open_reader(&self, busy: fn(i32) -> bool) -> Result<Connection> {
         // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader writes its mark into the shared index.
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_handler(Some(busy)).map_err(|error| self.error(error))?;
-        connection.pragma_update(None, "query_only", true).map_err(|error| self.error(error))?;
+        connection.busy_handler(Some(busy)).map_err(|error| self.error(&error))?;
+        connection.pragma_update(None, "query_only", true).map_err(|error| self.error(&error))?;
         Ok(connection)
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(error))?;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(&error))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // The cache is in KiB when negative: 16 MiB. A checkpoint after 16 MiB of WAL instead of 4 halves its share.
         let settings: [(&str, i64); 5] = [
@@ -122,13 +122,13 @@ impl Place {
             ("temp_store", 2),
         ];
         for (name, value) in settings {
-            connection.pragma_update(None, name, value).map_err(|error| self.error(error))?;
+            connection.pragma_update(None, name, value).map_err(|error| self.error(&error))?;
         }
         Ok(connection)
     }
 
     /// What an error of SQLite means to the caller.
-    pub(super) fn error(&self, error: rusqlite::Error) -> Error {
+    pub(super) fn error(&self, error: &rusqlite::Error) -> Error {
         let path = self.path.display();
         let code = error.sqlite_error_code();
         let text = match code {
@@ -152,7 +152,7 @@ impl Place {
                 format!("the disk under {path} failed ({error}); look at the system's log")
             }
             Some(ErrorCode::ConstraintViolation) => return Error::Internal(format!("{path}: {error}")),
-            _ => match &error {
+            _ => match error {
                 rusqlite::Error::SqliteFailure(_, Some(message)) if message.contains("no such") => {
                     return Error::SchemaMismatch(format!(
                         "{path} does not have the tables of this version of zjobs ({message}): run `zjobs migrate`"
@@ -207,7 +207,7 @@ fn refuse_network(path: &Path) -> Result<()> {
         (0x0BD0_0BD0, "Lustre"),
     ];
     let found = rustix::fs::statfs(path).map_err(|error| unusable(path, &error.into()))?;
-    match NETWORK.iter().find(|(magic, _)| *magic == i64::from(found.f_type)) {
+    match NETWORK.iter().find(|(magic, _)| *magic == found.f_type) {
         Some((_, name)) => Err(Error::invalid(
             "path",
             format!(

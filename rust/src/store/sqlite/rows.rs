@@ -115,7 +115,7 @@ pub(super) fn node_of(text: &str) -> NodeId {
 }
 
 pub(super) fn tags_text(tags: &[Name]) -> Option<String> {
-    (!tags.is_empty()).then(|| Value::from_iter(tags.iter().map(Name::as_str)).to_string())
+    (!tags.is_empty()).then(|| tags.iter().map(Name::as_str).collect::<Value>().to_string())
 }
 
 // Whoever edits a row by hand may leave what is no JSON of ours: such a part counts as empty, the job stays usable.
@@ -155,7 +155,7 @@ pub(super) fn errors_after(known: Option<&str>, attempt: u32, at: Timestamp, fai
         json!({"attempt": error.attempt, "at": error.at.micros(), "kind": error.kind, "message": error.message,
                "traceback": error.traceback})
     };
-    Value::from_iter(errors.iter().skip(surplus).map(entry)).to_string()
+    errors.iter().skip(surplus).map(entry).collect::<Value>().to_string()
 }
 
 pub(super) fn progress_text(progress: &Progress) -> String {
@@ -172,7 +172,7 @@ fn progress_of(text: &str) -> Option<Progress> {
 }
 
 pub(super) fn queues_text(queues: &[(Name, u32)]) -> String {
-    Value::from_iter(queues.iter().map(|(name, concurrency)| json!([name.as_str(), concurrency]))).to_string()
+    queues.iter().map(|(name, concurrency)| json!([name.as_str(), concurrency])).collect::<Value>().to_string()
 }
 
 pub(super) fn queues_of(text: &str) -> Vec<(Name, u32)> {

@@ -30,7 +30,7 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
     let applied = if path.exists() {
         let place = Place::prepare(path, Create::No)?;
         let connection = place.open_reader(wait_while_busy)?;
-        let applied = applied(&connection).map_err(|error| place.error(error))?;
+        let applied = applied(&connection).map_err(|error| place.error(&error))?;
         plan(&known, &applied, &place.path.display().to_string())?;
         applied
     } else {
@@ -51,7 +51,7 @@ pub fn apply(path: &Path) -> Result<Vec<Migration>> {
 pub(super) fn prepare(connection: &mut Connection, place: &Place, now: Timestamp) -> Result<()> {
     let known = known(sql::MIGRATIONS);
     let name = place.path.display().to_string();
-    let has = applied(connection).map_err(|error| place.error(error))?;
+    let has = applied(connection).map_err(|error| place.error(&error))?;
     let missing = plan(&known, &has, &name)?;
     if missing.is_empty() {
         return Ok(());
@@ -69,7 +69,7 @@ pub(super) fn prepare(connection: &mut Connection, place: &Place, now: Timestamp
 /// Applies what is missing, each step in a transaction with its row. Two at once: the second finds nothing to do.
 fn migrate(connection: &mut Connection, place: &Place, now: Timestamp) -> Result<Vec<Migration>> {
     let name = place.path.display().to_string();
-    let failed = |error| place.error(error);
+    let failed = |error: rusqlite::Error| place.error(&error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let missing = plan(&known(sql::MIGRATIONS), &applied(&transaction).map_err(failed)?, &name)?;
     if missing.is_empty() {

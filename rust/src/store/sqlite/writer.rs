@@ -202,7 +202,7 @@ impl Writer {
                 if is_poison(&error) || !open.connection.is_autocommit() {
                     *slot = None;
                 }
-                (failed(&self.place.error(error)), Vec::new())
+                (failed(&self.place.error(&error)), Vec::new())
             }
         }
     }
@@ -222,7 +222,7 @@ impl Writer {
 
     pub(super) fn meaning(&self, failed: Failed) -> Error {
         match failed {
-            Failed::Sqlite(error) => self.place.error(error),
+            Failed::Sqlite(error) => self.place.error(&error),
             Failed::Engine(error) => error,
         }
     }
@@ -263,7 +263,7 @@ impl Ticket {
 impl Open {
     fn new(place: &Place, connection: Connection) -> Result<Self> {
         let pressed = Synchronous::Full;
-        connection.pragma_update(None, "synchronous", pressed.name()).map_err(|error| place.error(error))?;
+        connection.pragma_update(None, "synchronous", pressed.name()).map_err(|error| place.error(&error))?;
         Ok(Self { connection, pressed })
     }
 
