@@ -567,3 +567,5 @@ class Signals:
         """The queue was paused, resumed or scaled."""
     def settled(self) -> None:
         """Jobs have reached a final state."""
+    def orphaned(self) -> None:
+        """A node may have ended: its jobs wait to be rescued."""

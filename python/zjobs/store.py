@@ -112,6 +112,10 @@ class Listener(Protocol):
         """Jobs have reached a final state."""
         ...
 
+    def orphaned(self) -> None:
+        """A node may have ended: its jobs wait to be rescued."""
+        ...
+
 
 class Store(ABC):
     """A store of jobs: one method per verb, each about many jobs at once.

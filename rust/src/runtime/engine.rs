@@ -59,6 +59,7 @@ impl Engine {
             deadlines: Deadlines::default(),
             claim_alarm: Arc::default(),
             heartbeat_alarm: Arc::default(),
+            rescue_alarm: Arc::default(),
             claiming: config.queues.iter().map(|_| AtomicU32::new(0)).collect(),
             claims: OpenClaims::new(config.queues.len()),
             outage: Arc::default(),

@@ -112,7 +112,7 @@ impl Engine {
         let upkeep: Group = vec![
             (Box::new(Stager::new(shared.clone())), shared.agenda.alarm()),
             (Box::new(Watchdog::new(shared.clone())), shared.deadlines.alarm()),
-            (Box::new(Rescuer::new(shared.clone())), Arc::default()),
+            (Box::new(Rescuer::new(shared.clone())), shared.rescue_alarm.clone()),
             (Box::new(Pruner::new(shared.clone())), Arc::default()),
         ];
         if shared.blocks {

@@ -42,6 +42,7 @@ impl Subscriber for Notifier {
             Signal::Cancel(ids) => shared.cancel_running(ids),
             Signal::Control(queue) => shared.follow(queue),
             Signal::Settled => shared.waiters.tell(),
+            Signal::Orphaned => shared.rescue_alarm.ring(),
         }
     }
 }

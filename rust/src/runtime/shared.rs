@@ -36,6 +36,7 @@ pub struct Shared {
     pub(crate) deadlines: Deadlines,
     pub(crate) claim_alarm: Arc<Alarm>,
     pub(crate) heartbeat_alarm: Arc<Alarm>,
+    pub(crate) rescue_alarm: Arc<Alarm>,
     pub(crate) claiming: Vec<AtomicU32>,
     pub(crate) claims: OpenClaims,
     pub(crate) outage: Arc<Outage>,

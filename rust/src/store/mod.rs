@@ -174,6 +174,8 @@ pub enum Signal {
     Control(Name),
     /// Jobs have reached a final state.
     Settled,
+    /// A node may have ended: its jobs wait to be rescued.
+    Orphaned,
 }
 
 /// The reply to one enqueued job.

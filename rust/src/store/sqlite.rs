@@ -46,7 +46,7 @@ pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
 
 use connection::{BUSY, Place};
-use neighbours::{Neighbours, News};
+use neighbours::{Hearer, Neighbours, News};
 use nodes::Standing;
 use reads::NodeRecord;
 use writer::{Durable, Transaction, Verb, Writer};
@@ -122,13 +122,13 @@ impl SqliteStore {
         if rusqlite::version_number() < OLDEST {
             return Err(Error::Internal(format!("SQLite {} is too old: 3.51.3 is needed", rusqlite::version())));
         }
-        let SqliteConfig { path, synchronous, create, clock, liveness, mut random } = config;
+        let SqliteConfig { path, synchronous, create, clock, liveness, random } = config;
         let place = Place::prepare(&path, create)?;
         let mut connection = place.open_writer(wait_while_busy)?;
         schema::prepare(&mut connection, &place, clock.now())?;
         let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
         let neighbours = match liveness {
-            Liveness::Processes => Some(Neighbours::join(&place.path, &mut random)?),
+            Liveness::Processes => Some(Neighbours::of(&place.path, random)),
             Liveness::Leases => None,
         };
         let writer = Writer::new(place.clone(), connection, synchronous, wait_while_busy)?;
@@ -179,17 +179,18 @@ impl SqliteStore {
     fn tell(&self, news: &[Signal]) {
         self.subscribers.tell(news);
         if let Some(neighbours) = &self.neighbours {
-            let news: Vec<News> = news.iter().filter_map(News::of).collect();
+            let news: Vec<News> = news.iter().flat_map(News::of).collect();
             if !news.is_empty() {
-                neighbours.tell(&news);
+                neighbours.tell(&news, self.clock.moment());
             }
         }
     }
 
-    fn listen(&self) -> Result<()> {
-        let Some(neighbours) = &self.neighbours else { return Ok(()) };
-        let subscribers = self.subscribers.clone();
-        neighbours.listen(Box::new(move |news: News| subscribers.tell(&[news.signal()])))
+    /// The name of this process among its neighbours; from the first call on it hears them.
+    fn process(&self) -> Result<String> {
+        let Some(neighbours) = &self.neighbours else { return Ok(String::new()) };
+        let subscribers = Arc::downgrade(&self.subscribers);
+        neighbours.join(subscribers, self.clock.moment())
     }
 
     /// The nodes that are gone and not yet declared dead.
@@ -210,6 +211,12 @@ impl SqliteStore {
             }
         }
         Ok(gone)
+    }
+}
+
+impl Hearer for Subscribers {
+    fn hear(&self, news: News) {
+        self.tell(&[news.signal()]);
     }
 }
 
@@ -270,9 +277,7 @@ impl Store for SqliteStore {
     }
 
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
-        self.listen()?;
-        let beat = beat.clone();
-        let process = self.neighbours.as_ref().map_or("", Neighbours::me).to_owned();
+        let (beat, process) = (beat.clone(), self.process()?);
         self.write(Durable::No, move |transaction| transaction.heartbeat(&beat, &process))
     }
 

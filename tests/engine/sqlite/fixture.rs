@@ -14,7 +14,7 @@ use crate::conformance::fixture::Fixture;
 pub struct Sqlite {
     pub clock: Arc<Manual>,
     pub store: SqliteStore,
-    pub folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Sqlite {
@@ -22,11 +22,7 @@ impl Sqlite {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Manual::default());
         let store = SqliteStore::open(config(folder.path().join("jobs.db"), clock.clone())).unwrap();
-        Self { clock, store, folder }
-    }
-
-    pub fn path(&self) -> PathBuf {
-        self.folder.path().join("jobs.db")
+        Self { clock, store, _folder: folder }
     }
 }
 

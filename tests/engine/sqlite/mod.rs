@@ -1,6 +1,7 @@
 //! The store in a SQLite file: it conforms, and what only it promises.
 
 pub mod fixture;
+mod neighbours;
 mod sql;
 
 use crate::conformance::conformance;

@@ -58,6 +58,11 @@ impl Signals {
         self.tell(py, &Signal::Settled);
     }
 
+    /// A node may have ended: its jobs wait to be rescued.
+    fn orphaned(&self, py: Python<'_>) {
+        self.tell(py, &Signal::Orphaned);
+    }
+
     /// Whether nobody listens any more: the store may forget it.
     #[getter]
     fn gone(&self) -> bool {
@@ -77,6 +82,7 @@ impl PyListener {
             Signal::Cancel(ids) => listener.call_method1("cancel", (ids.iter().map(|id| id.0).collect::<Vec<_>>(),)),
             Signal::Control(queue) => listener.call_method1("control", (queue.as_str(),)),
             Signal::Settled => listener.call_method0("settled"),
+            Signal::Orphaned => listener.call_method0("orphaned"),
         }
         .map(drop)
     }

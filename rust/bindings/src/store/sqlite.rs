@@ -60,8 +60,9 @@ impl SqliteStore {
     }
 }
 
-/// The steps of this version's schema for a file: (version, name, sql, applied_at or None).
+/// The steps of this version's schema for a file: `(version, name, sql, applied_at or None)`.
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "what is taken from Python is owned")]
 pub(crate) fn sqlite_migrations(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
     let steps = py.detach(|| steps(&path)).map_err(raised)?;
     listed(py, &steps)
@@ -69,6 +70,7 @@ pub(crate) fn sqlite_migrations(py: Python<'_>, path: PathBuf) -> PyResult<Bound
 
 /// Brings a file up to this version's schema; returns the steps that were applied now, as `sqlite_migrations` does.
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "what is taken from Python is owned")]
 pub(crate) fn sqlite_migrate(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
     let now = py.detach(|| apply(&path)).map_err(raised)?;
     let all = py.detach(|| steps(&path)).map_err(raised)?;

@@ -1,0 +1,214 @@
+//! Datagrams between processes: an ear for what others tell, and a mouth to tell them.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use crate::clock::Moment;
+use crate::store::sqlite::neighbours::news::{LONGEST, News};
+use crate::store::sqlite::neighbours::watch::Watch;
+use crate::store::sqlite::neighbours::{Hearer, LIST_KEPT, locks};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+
+/// So many lines are taken before they are told: under a flood most of them say the same.
+const AT_ONCE: usize = 256;
+
+/// The longest path that a socket may have (`sockaddr_un.sun_path` holds 108 bytes on Linux, 104 elsewhere).
+const LONGEST_PATH: usize = 100;
+
+/// What a process says when it has joined.
+const JOINED: &str = "joined";
+
+/// Hears what the other processes tell, on a thread of its own.
+#[derive(Debug)]
+pub(super) struct Ear {
+    socket: UnixDatagram,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    owner: u32,
+}
+
+impl Ear {
+    pub(super) fn open(folder: &Path, name: &str, hearer: Weak<dyn Hearer>) -> io::Result<Self> {
+        let reach = Reach::of(folder)?;
+        let socket = UnixDatagram::bind(reach.path(name))?;
+        socket.set_nonblocking(true)?;
+        let (heard, folder) = (socket.try_clone()?, folder.to_owned());
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = over.clone();
+        let ear = std::thread::Builder::new().name("zjobs-ear".into());
+        let thread = ear.spawn(move || listen(&heard, &ends, &folder, &hearer))?;
+        Ok(Self { socket, over, thread: Some(thread), owner: std::process::id() })
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let thread = self.thread.take();
+        if self.owner != std::process::id() {
+            // The child of a fork has no such thread, and nobody to wait for.
+            std::mem::forget(thread);
+            return;
+        }
+        // Ends the wait; a socket that does not block would not say by itself that it was shut.
+        self.over.store(true, Ordering::Release);
+        drop(self.socket.shutdown(std::net::Shutdown::Both));
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Until it is over or nobody listens any more.
+fn listen(socket: &UnixDatagram, over: &AtomicBool, folder: &Path, hearer: &Weak<dyn Hearer>) {
+    let mut watch = Watch::on(folder);
+    loop {
+        watch.wait(socket);
+        if over.load(Ordering::Acquire) {
+            return;
+        }
+        let mut news: Vec<News> = Vec::new();
+        if watch.take_ended() {
+            news.push(News::orphaned());
+        }
+        for line in take_lines(socket) {
+            if line == JOINED.as_bytes() {
+                watch = Watch::on(folder);
+            } else if let Some(told) = News::read(&line)
+                && !news.contains(&told)
+            {
+                news.push(told);
+            }
+        }
+        let Some(hearer) = hearer.upgrade() else { return };
+        for one in news {
+            hearer.hear(one);
+        }
+    }
+}
+
+/// The lines that have come.
+fn take_lines(socket: &UnixDatagram) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut line = [0; LONGEST];
+    while lines.len() < AT_ONCE {
+        match socket.recv(&mut line) {
+            Ok(length) => lines.push(line[..length].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    lines
+}
+
+/// Tells the other processes.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    folder: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    socket: Option<UnixDatagram>,
+    reach: Option<Reach>,
+    me: Option<String>,
+    names: Vec<String>,
+    /// The folder's time stamp when it was listed, and when that was.
+    listed: Option<((i64, i64), Moment)>,
+}
+
+impl Mouth {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, known: Mutex::default() }
+    }
+
+    /// This is our own name: we need not be told.
+    pub(super) fn ignore(&self, name: &str) {
+        let mut known = self.known.lock();
+        known.me = Some(name.to_owned());
+        known.listed = None;
+    }
+
+    pub(super) fn tell(&self, news: &[News], now: Moment) {
+        let lines: Vec<String> = news.iter().map(News::line).collect();
+        self.say(&lines, now);
+    }
+
+    /// Tells those who are here already that one has joined, for them to watch.
+    pub(super) fn say_joined(&self, now: Moment) {
+        self.say(&[JOINED.to_owned()], now);
+    }
+
+    fn say(&self, lines: &[String], now: Moment) {
+        let mut known = self.known.lock();
+        let known = &mut *known;
+        if !known.look(&self.folder, now) || known.names.is_empty() {
+            return;
+        }
+        if known.socket.is_none() {
+            known.socket = UnixDatagram::unbound().ok().filter(|socket| socket.set_nonblocking(true).is_ok());
+        }
+        let (Some(socket), Some(reach)) = (&known.socket, &known.reach) else { return };
+        known.names.retain(|name| {
+            let path = reach.path(name);
+            // Whoever has a full buffer has been told to look already.
+            let gone =
+                |error: io::Error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
+            lines.iter().all(|line| !socket.send_to(line.as_bytes(), &path).is_err_and(gone))
+        });
+    }
+}
+
+impl Known {
+    /// Lists the sockets in the folder, unless nothing has changed. False when there is no folder.
+    fn look(&mut self, folder: &Path, now: Moment) -> bool {
+        let Ok(found) = fs::metadata(folder) else { return false };
+        let stamp = (found.mtime(), found.mtime_nsec());
+        if self.listed.is_some_and(|(then, at)| then == stamp && now.since(at) < LIST_KEPT) {
+            return true;
+        }
+        if self.reach.is_none() {
+            self.reach = Reach::of(folder).ok();
+        }
+        let Ok(entries) = fs::read_dir(folder) else { return false };
+        let names = entries.flatten().filter_map(|entry| {
+            let file = entry.file_name().into_string().ok()?;
+            file.strip_suffix(".sock").filter(|name| locks::is_name(name)).map(str::to_owned)
+        });
+        self.names = names.filter(|name| Some(name) != self.me.as_ref()).collect();
+        self.listed = Some((stamp, now));
+        true
+    }
+}
+
+pub(super) fn socket_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.sock"))
+}
+
+/// A way to name sockets in a folder whose path may be longer than a socket's may be.
+#[derive(Debug)]
+struct Reach {
+    folder: PathBuf,
+    /// Keeps the short way open.
+    _open: Option<fs::File>,
+}
+
+impl Reach {
+    fn of(folder: &Path) -> io::Result<Self> {
+        if socket_path(folder, &"0".repeat(32)).as_os_str().len() <= LONGEST_PATH {
+            return Ok(Self { folder: folder.to_owned(), _open: None });
+        }
+        let open = fs::File::open(folder)?;
+        let short = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        Ok(Self { folder: short, _open: Some(open) })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        socket_path(&self.folder, name)
+    }
+}

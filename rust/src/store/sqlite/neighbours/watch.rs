@@ -1,0 +1,67 @@
+//! Waiting for a line or for the end of a neighbour, whichever comes first.
+//!
+//! A process id may be used again, or mean another process in another container: the end of one is a reason to look, and
+//! the lock alone says who has ended. Where processes cannot be watched, the look comes at the rescuer's interval.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::locks;
+
+/// The other processes in a folder.
+#[derive(Debug)]
+pub(super) struct Watch {
+    processes: Vec<OwnedFd>,
+    ended: bool,
+}
+
+impl Watch {
+    /// Watches those who are there now.
+    pub(super) fn on(folder: &Path) -> Self {
+        let mut ended = false;
+        let mut processes = Vec::new();
+        for (_, pid) in locks::others(folder) {
+            match open(pid) {
+                Some(process) => processes.push(process),
+                None => ended |= cfg!(target_os = "linux"),
+            }
+        }
+        Self { processes, ended }
+    }
+
+    /// Until a line has come or a process has ended.
+    pub(super) fn wait(&mut self, socket: &UnixDatagram) {
+        if self.ended {
+            return;
+        }
+        let mut all = vec![PollFd::new(socket, PollFlags::IN)];
+        all.extend(self.processes.iter().map(|process| PollFd::new(process, PollFlags::IN)));
+        // An interrupted wait looks, and waits again.
+        if poll(&mut all, None).is_err() {
+            return;
+        }
+        let over: Vec<bool> = all[1..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        self.ended = over.contains(&true);
+        let mut over = over.into_iter();
+        self.processes.retain(|_| over.next() == Some(false));
+    }
+
+    /// Whether one has ended since the last look.
+    pub(super) fn take_ended(&mut self) -> bool {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open(_pid: u32) -> Option<OwnedFd> {
+    None
+}
