@@ -44,8 +44,9 @@ use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 pub use connection::{Create, OLDEST, Synchronous};
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
+pub use zjobs_vfs::after_fork_in_child;
 
-use connection::{BUSY, Place};
+use connection::{BUSY, Kept, Place};
 use neighbours::{Hearer, Neighbours, News};
 use nodes::Standing;
 use reads::NodeRecord;
@@ -102,14 +103,14 @@ pub struct SqliteStore {
     reader: Mutex<Option<Connection>>,
     subscribers: Arc<Subscribers>,
     neighbours: Option<Neighbours>,
-    /// The process that opened it.
-    owner: u32,
+    /// That this process has the file open; dropped last.
+    kept: Kept,
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         // In the child of a fork the connections are the parent's: closing one here would end its WAL under it.
-        if std::process::id() != self.owner {
+        if !self.kept.is_ours() {
             self.writer.abandon();
             std::mem::forget(self.reader.get_mut().take());
         }
@@ -124,6 +125,7 @@ impl SqliteStore {
         }
         let SqliteConfig { path, synchronous, create, clock, liveness, random } = config;
         let place = Place::prepare(&path, create)?;
+        let kept = place.keep()?;
         let mut connection = place.open_writer(wait_while_busy)?;
         schema::prepare(&mut connection, &place, clock.now())?;
         let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
@@ -140,7 +142,7 @@ impl SqliteStore {
             reader: Mutex::default(),
             subscribers: Arc::default(),
             neighbours,
-            owner: std::process::id(),
+            kept,
         })
     }
 

@@ -6,9 +6,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zjobs_vfs::Protection;
+
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
 
 /// How many prepared statements a connection keeps: all of them.
 const STATEMENTS: usize = 64;
@@ -44,6 +47,35 @@ pub(super) struct Place {
     identity: (u64, u64),
 }
 
+/// The files that are open, with the process that opened them: after a fork this is a copy.
+static KEPT: Mutex<Vec<(u32, (u64, u64))>> = Mutex::new(Vec::new());
+
+/// That this process has a file open.
+#[derive(Debug)]
+pub(super) struct Kept {
+    owner: u32,
+    identity: (u64, u64),
+}
+
+impl Kept {
+    /// Whether this is not the child of a fork.
+    pub(super) fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // In the child of a fork the file stays noted: its connections are abandoned, not closed.
+        if self.is_ours() {
+            let mut kept = KEPT.lock();
+            if let Some(place) = kept.iter().position(|one| *one == (self.owner, self.identity)) {
+                kept.swap_remove(place);
+            }
+        }
+    }
+}
+
 /// Whether a missing file is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {
@@ -56,6 +88,13 @@ pub enum Create {
 impl Place {
     /// Finds or makes the file. Refuses what cannot be a file of jobs before anything is written.
     pub(super) fn prepare(path: &Path, create: Create) -> Result<Self> {
+        if zjobs_vfs::install() == Protection::None {
+            return Err(Error::StoreUnavailable(
+                "jobs in SQLite need Linux: elsewhere a second SQLite in the process (Python's own) could drop our locks \
+                 and lose jobs; use memory:// here"
+                    .into(),
+            ));
+        }
         let path = std::path::absolute(path).map_err(|error| unusable(path, &error))?;
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(not_a_file(&path)),
@@ -74,6 +113,22 @@ impl Place {
         let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
         let identity = identity(&path).map_err(|error| unusable(&path, &error))?;
         Ok(Self { path, identity })
+    }
+
+    /// Notes that this process has the file open. Refuses it in the child of a fork whose parent has: SQLite keeps a table
+    /// of the locks that it has on each file, and the child's copy of it speaks of locks that are the parent's.
+    pub(super) fn keep(&self) -> Result<Kept> {
+        let me = std::process::id();
+        let mut kept = KEPT.lock();
+        if kept.iter().any(|(owner, identity)| *owner != me && *identity == self.identity) {
+            return Err(Error::StoreUnavailable(format!(
+                "{} was open when this process was forked, and SQLite cannot open it again here: open it after the fork \
+                 (gunicorn: without --preload, or in post_fork), or start processes by spawn",
+                self.path.display()
+            )));
+        }
+        kept.push((me, self.identity));
+        Ok(Kept { owner: me, identity: self.identity })
     }
 
     /// Fails when the path leads to another file by now, or to none: what is written here would be lost.

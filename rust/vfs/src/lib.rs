@@ -1,0 +1,75 @@
+//! Locks of SQLite that belong to the open file, not to the process.
+//!
+//! A wheel carries a SQLite of its own, and the standard library of Python has another one. POSIX record locks belong to
+//! the process: the two do not see each other's, and each drops the other's whenever it closes a descriptor of the same
+//! file. A program that opened its jobs with `sqlite3` beside us so lost what was committed afterwards (ADR 0013).
+//!
+//! [`install`] gives our SQLite other system calls. Invariants from then on, for files that it opens:
+//!
+//! * A lock is an open-file-description lock. It conflicts with record locks, also with those of the same process, and
+//!   no `close` of another descriptor drops it: a second SQLite in the process is like one in another process.
+//! * All locks of one file go through its first descriptor, so that our own connections share them as they shared record
+//!   locks; that descriptor is closed last.
+//! * No descriptor of a file is closed while somebody else in the process has it open: that would drop *their* record
+//!   locks. It is parked, and serves the next open.
+//! * The child of a fork closes what it inherited ([`after_fork_in_child`]), or it would keep the locks of a parent that
+//!   has died.
+
+use std::ffi::{c_char, c_int};
+use std::sync::OnceLock;
+
+use libsqlite3_sys as ffi;
+
+#[cfg(target_os = "linux")]
+mod calls;
+#[cfg(target_os = "linux")]
+mod files;
+
+/// Whether a second SQLite in the process is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// It is like one in another process.
+    Complete,
+    /// Locks are the process's: this system has no others, or refused them.
+    None,
+}
+
+/// Gives our SQLite its system calls. Once for the process; before the first file is opened.
+pub fn install() -> Protection {
+    static INSTALLED: OnceLock<Protection> = OnceLock::new();
+    *INSTALLED.get_or_init(replace)
+}
+
+/// Closes what the child of a fork has inherited. To be called in the child, where no connection of the parent's is used
+/// or closed any more.
+pub fn after_fork_in_child() {
+    #[cfg(target_os = "linux")]
+    files::forget_all();
+}
+
+#[cfg(target_os = "linux")]
+fn replace() -> Protection {
+    type Plain = unsafe extern "C" fn();
+    type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
+    type Close = unsafe extern "C" fn(c_int) -> c_int;
+    type Fcntl = unsafe extern "C" fn(c_int, c_int, *mut libc::flock) -> c_int;
+    // SAFETY: the default VFS lives as long as the library; its method is called as SQLite documents. A system call is
+    // handed over as a function without arguments and called with the signature that SQLite has for its name. `fcntl` is
+    // called as a variadic function there: on Linux that passes three integer arguments as a plain call does.
+    let done = unsafe {
+        ffi::sqlite3_initialize();
+        let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
+        let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) else { return Protection::None };
+        [
+            set(vfs, c"open".as_ptr(), Some(std::mem::transmute::<Open, Plain>(calls::open))),
+            set(vfs, c"close".as_ptr(), Some(std::mem::transmute::<Close, Plain>(calls::close))),
+            set(vfs, c"fcntl".as_ptr(), Some(std::mem::transmute::<Fcntl, Plain>(calls::fcntl))),
+        ]
+    };
+    if done == [ffi::SQLITE_OK; 3] { Protection::Complete } else { Protection::None }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn replace() -> Protection {
+    Protection::None
+}
