@@ -28,6 +28,8 @@ DEPS := $(VENV)/.deps-installed
 BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
+# The deep runs; each has a short form in `make test`.
+.PHONY: corrupt-sqlite
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -54,6 +56,9 @@ sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one
 
 sim-short: ## the simulator's short form: 100 000 seeds
 	@$(MAKE) --no-print-directory sim SEED= SEEDS=100000
+
+corrupt-sqlite: $(BUILT) ## open 10 000 damaged files: COUNT=
+	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py
 
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check

@@ -525,6 +525,7 @@ class SqliteStore(NativeStore):
         *,
         synchronous: str = "full",
         create: bool = True,
+        busy_timeout_seconds: float | None = None,
         clock: ManualClock | None = None,
     ) -> Self: ...
     @property

@@ -53,6 +53,7 @@ class SqliteStore(_engine.SqliteStore, DbStore):
         synchronous: ``"full"``: what was enqueued or finished survives a power loss. ``"normal"``: it survives the end
             of the process, however sudden; a power loss may take back the last moments, and never damages the file.
         create: Whether a missing file is created.
+        busy_timeout_seconds: How long a call waits for another program that holds the write lock; ``None`` is 15.
         clock: A `zjobs.testing.ManualClock`, for tests that own time; nodes are then gone when their lease has ended.
 
     Raises:

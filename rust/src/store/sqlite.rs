@@ -19,6 +19,7 @@ mod cron;
 mod enqueue;
 pub mod neighbours;
 mod nodes;
+mod patience;
 mod reads;
 mod rows;
 mod schema;
@@ -41,12 +42,12 @@ use crate::store::{
 };
 use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 
-pub use connection::{Create, OLDEST, Synchronous};
+pub use connection::{Create, OLDEST, PATIENCE, Synchronous};
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
 pub use zjobs_vfs::after_fork_in_child;
 
-use connection::{BUSY, Kept, Place};
+use connection::{Kept, Place};
 use neighbours::{Hearer, Neighbours, News};
 use nodes::Standing;
 use reads::NodeRecord;
@@ -61,6 +62,8 @@ pub struct SqliteConfig {
     pub synchronous: Synchronous,
     /// Whether a missing file is made.
     pub create: Create,
+    /// How long a call waits for another program that holds the write lock; above zero.
+    pub patience: Duration,
     /// Where it reads time.
     pub clock: Arc<dyn Clock>,
     /// What tells whether a node is gone.
@@ -76,6 +79,7 @@ impl SqliteConfig {
             path: path.into(),
             synchronous: Synchronous::default(),
             create: Create::Yes,
+            patience: PATIENCE,
             clock: Arc::new(System),
             liveness: Liveness::Processes,
             random,
@@ -123,17 +127,17 @@ impl SqliteStore {
         if rusqlite::version_number() < OLDEST {
             return Err(Error::Internal(format!("SQLite {} is too old: 3.51.3 is needed", rusqlite::version())));
         }
-        let SqliteConfig { path, synchronous, create, clock, liveness, random } = config;
-        let place = Place::prepare(&path, create)?;
+        let SqliteConfig { path, synchronous, create, patience, clock, liveness, random } = config;
+        let place = Place::prepare(&path, create)?.patient(patience);
         let kept = place.keep()?;
-        let mut connection = place.open_writer(wait_while_busy)?;
+        let mut connection = place.open_writer()?;
         schema::prepare(&mut connection, &place, clock.now())?;
         let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
         let neighbours = match liveness {
             Liveness::Processes => Some(Neighbours::of(&place.path, random)),
             Liveness::Leases => None,
         };
-        let writer = Writer::new(place.clone(), connection, synchronous, wait_while_busy)?;
+        let writer = Writer::new(place.clone(), connection, synchronous)?;
         Ok(Self {
             place,
             clock,
@@ -166,8 +170,9 @@ impl SqliteStore {
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
         let mut slot = self.reader.lock();
+        self.place.begin();
         if slot.is_none() {
-            *slot = Some(self.place.open_reader(wait_while_busy)?);
+            *slot = Some(self.place.open_reader()?);
         }
         let Some(connection) = slot.as_ref() else { return Err(Error::Internal("no connection".into())) };
         verb(connection).map_err(|failed| {
@@ -391,22 +396,4 @@ impl Store for SqliteStore {
     fn tick(&self, tick: CronTick) -> Result<Ticked> {
         self.write(Durable::Yes, move |transaction| transaction.tick(tick))
     }
-}
-
-/// Waits a little for whoever has the write lock: short at first, since a commit takes a fraction of a millisecond.
-/// SQLite's own handler sleeps up to 100 ms at a time, and whoever waits longest wins least.
-fn wait_while_busy(tries: i32) -> bool {
-    thread_local! {
-        static BEGAN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    }
-    let now = System.moment();
-    if tries == 0 {
-        BEGAN.set(now.0);
-    }
-    let waited = now.since(crate::clock::Moment(BEGAN.get()));
-    if waited >= BUSY {
-        return false;
-    }
-    std::thread::park_timeout((waited / 8).clamp(Duration::from_micros(50), Duration::from_millis(2)));
-    true
 }

@@ -11,6 +11,7 @@ use zjobs_vfs::Protection;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, Result};
+use crate::store::sqlite::patience;
 use crate::sync::Mutex;
 
 /// How many prepared statements a connection keeps: all of them.
@@ -45,6 +46,7 @@ impl Synchronous {
 pub(super) struct Place {
     pub(super) path: PathBuf,
     identity: (u64, u64),
+    patience: Duration,
 }
 
 /// The files that are open, with the process that opened them: after a fork this is a copy.
@@ -112,7 +114,17 @@ impl Place {
         // Links resolved, so that every name of a file leads to one WAL and one folder of neighbours.
         let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
         let identity = identity(&path).map_err(|error| unusable(&path, &error))?;
-        Ok(Self { path, identity })
+        Ok(Self { path, identity, patience: PATIENCE })
+    }
+
+    /// The same, with calls that wait so long for another program.
+    pub(super) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// A call of this thread begins: it has all its patience.
+    pub(super) fn begin(&self) {
+        patience::begin(self.patience);
     }
 
     /// Notes that this process has the file open. Refuses it in the child of a fork whose parent has: SQLite keeps a table
@@ -140,9 +152,8 @@ impl Place {
         }
     }
 
-    pub(super) fn open_writer(&self, busy: fn(i32) -> bool) -> Result<Connection> {
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_handler(Some(busy)).map_err(|error| self.error(&error))?;
+    pub(super) fn open_writer(&self) -> Result<Connection> {
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mode: String = connection
             .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
             .map_err(|error| self.error(&error))?;
@@ -156,17 +167,18 @@ impl Place {
         Ok(connection)
     }
 
-    pub(super) fn open_reader(&self, busy: fn(i32) -> bool) -> Result<Connection> {
+    pub(super) fn open_reader(&self) -> Result<Connection> {
         // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader writes its mark into the shared index.
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_handler(Some(busy)).map_err(|error| self.error(&error))?;
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "query_only", true).map_err(|error| self.error(&error))?;
         Ok(connection)
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(&error))?;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(&error))?;
+        self.begin();
+        connection.busy_handler(Some(patience::wait)).map_err(|error| self.error(&error))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // The cache is in KiB when negative: 16 MiB. A checkpoint after 16 MiB of WAL instead of 4 halves its share.
         let settings: [(&str, i64); 5] = [
@@ -189,7 +201,7 @@ impl Place {
         let text = match code {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
                 "{path} is locked by another program for more than {} seconds: end its transaction, or try again",
-                BUSY.as_secs()
+                self.patience.as_secs_f64()
             ),
             Some(ErrorCode::DiskFull) => format!("there is no space left for {path}: free some; nothing is lost"),
             Some(ErrorCode::ReadOnly) => format!("{path} or its folder cannot be written: mend the permissions"),
@@ -220,8 +232,8 @@ impl Place {
     }
 }
 
-/// How long a call waits for whoever holds the write lock: the deadline of every call of ours.
-pub(super) const BUSY: Duration = Duration::from_secs(15);
+/// How long a call waits for whoever holds the write lock, unless it is told otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Whether nothing may rest on this connection after that error: it is closed and opened again.
 pub(super) fn is_poison(error: &rusqlite::Error) -> bool {

@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::store::migrate::{Applied, Migration, known, plan};
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::connection::{Create, Place};
-use crate::store::sqlite::wait_while_busy;
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
@@ -29,7 +28,7 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
     let known = known(sql::MIGRATIONS);
     let applied = if path.exists() {
         let place = Place::prepare(path, Create::No)?;
-        let connection = place.open_reader(wait_while_busy)?;
+        let connection = place.open_reader()?;
         let applied = applied(&connection).map_err(|error| place.error(&error))?;
         plan(&known, &applied, &place.path.display().to_string())?;
         applied
@@ -43,7 +42,7 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
 /// Brings a file up to this version's schema; says which steps were applied now.
 pub fn apply(path: &Path) -> Result<Vec<Migration>> {
     let place = Place::prepare(path, Create::Yes)?;
-    let mut connection = place.open_writer(wait_while_busy)?;
+    let mut connection = place.open_writer()?;
     migrate(&mut connection, &place, System.now())
 }
 

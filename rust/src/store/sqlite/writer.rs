@@ -96,7 +96,6 @@ struct Line {
 pub(super) struct Writer {
     place: Place,
     synchronous: Synchronous,
-    busy: fn(i32) -> bool,
     line: Mutex<Line>,
     /// Used by whoever leads only.
     connection: Mutex<Option<Open>>,
@@ -108,14 +107,9 @@ struct Open {
 }
 
 impl Writer {
-    pub(super) fn new(
-        place: Place,
-        connection: Connection,
-        synchronous: Synchronous,
-        busy: fn(i32) -> bool,
-    ) -> Result<Self> {
+    pub(super) fn new(place: Place, connection: Connection, synchronous: Synchronous) -> Result<Self> {
         let open = Open::new(&place, connection)?;
-        Ok(Self { place, synchronous, busy, line: Mutex::default(), connection: Mutex::new(Some(open)) })
+        Ok(Self { place, synchronous, line: Mutex::default(), connection: Mutex::new(Some(open)) })
     }
 
     /// Runs a verb in a transaction, perhaps with others, and returns its reply after the commit.
@@ -209,8 +203,9 @@ impl Writer {
 
     fn opened<'a>(&self, slot: &'a mut Option<Open>) -> Result<&'a mut Open> {
         self.place.check()?;
+        self.place.begin();
         if slot.is_none() {
-            *slot = Some(Open::new(&self.place, self.place.open_writer(self.busy)?)?);
+            *slot = Some(Open::new(&self.place, self.place.open_writer()?)?);
         }
         slot.as_mut().ok_or_else(|| Error::Internal("the writer has no connection".into()))
     }

@@ -1,0 +1,363 @@
+"""Faults of a file of jobs, on real files: each a clear error that names the file, and nothing lost."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+import zjobs
+from zjobs.store import JobFilter, NewJob
+
+STATES = zjobs.JobState
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "jobs.db"
+
+
+def opened(path, **options):
+    return zjobs.SqliteStore(path, **options)
+
+
+def put(store, count=1):
+    return [reply.job for reply in store.enqueue([NewJob("w", b'{"n":1}') for _ in range(count)])]
+
+
+def in_own_mounts(code, *args):
+    """Runs the code where it may mount what nobody else sees."""
+    program = "import os, subprocess, sys, zjobs\n" + textwrap.dedent(code)
+    command = ["unshare", "--map-root-user", "--mount", sys.executable, "-c", program, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- the disk (F-38, F-39) ---
+
+
+def test_a_full_disk_raises_and_all_goes_on_when_there_is_space_again(tmp_path):
+    code = """
+        import threading
+        folder = sys.argv[1]
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", folder], check=True)
+        jobs = zjobs.Supervisor(f"sqlite:///{folder}/jobs.db", queues={"default": 2})
+        go, ended = threading.Event(), threading.Event()
+
+        @jobs.worker
+        def waits() -> None:
+            go.wait()
+
+        @jobs.worker
+        def noop(text: str) -> None: ...
+
+        jobs.start()
+        held = waits.enqueue()
+        told, text = [], "x" * 50_000
+        try:
+            while True:
+                told.append(noop.options(schedule_in=3600).enqueue(text).id)
+        except zjobs.StoreUnavailable as error:
+            print(error)
+        go.set()
+        subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+        told.append(noop.enqueue("more").id)
+        print(jobs.wait(held, 30).state, jobs.wait(told[-1], 30).state)
+        found = {job.id for job in jobs.store.list(zjobs.JobFilter())}
+        print("lost", set(told) - found)
+        jobs.stop()
+    """
+    error, states, lost = in_own_mounts(code, tmp_path).splitlines()
+    assert "there is no space left for" in error
+    assert "jobs.db" in error
+    assert states == "completed completed"
+    assert lost == "lost set()"
+
+
+def test_a_file_on_a_disk_that_is_read_only_says_so(tmp_path):
+    put(opened(tmp_path / "jobs.db"))
+    code = """
+        folder = sys.argv[1]
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        for name in ("jobs.db", "new.db"):
+            try:
+                zjobs.SqliteStore(f"{folder}/{name}")
+            except zjobs.StoreUnavailable as error:
+                print(error)
+    """
+    old, new = in_own_mounts(code, tmp_path).splitlines()
+    assert "jobs.db" in old
+    assert "permissions" in old
+    assert "new.db" in new
+    assert "permissions" in new
+    assert not (tmp_path / "new.db").exists()
+
+
+# --- what is in the file (F-40, F-48) ---
+
+
+def test_a_file_that_is_no_database_is_refused_and_stays_as_it_is(path):
+    path.write_text("my precious notes\n" * 100)
+    with pytest.raises(zjobs.StoreUnavailable, match=r"jobs\.db is no SQLite database"):
+        opened(path)
+    assert path.read_text() == "my precious notes\n" * 100
+
+
+def test_an_empty_file_becomes_a_store(path):
+    path.touch()
+    assert put(opened(path))[0].id == 1
+
+
+def test_our_tables_stand_beside_those_of_an_application(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+        connection.execute("INSERT INTO users VALUES ('ann')")
+    connection.close()
+    store = opened(path)
+    put(store)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM users").fetchall() == [("ann",)]
+    connection.close()
+
+
+def test_a_folder_is_no_file_of_jobs(tmp_path):
+    with pytest.raises(zjobs.Invalid, match="path must be a file"):
+        opened(tmp_path)
+
+
+def test_a_missing_file_is_not_made_when_it_must_be_there(path):
+    with pytest.raises(zjobs.StoreUnavailable, match="there is no file"):
+        opened(path, create=False)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE zjobs_migrations SET version = 7", "has schema 7, and this version of zjobs knows up to 1"),
+        ("UPDATE zjobs_migrations SET checksum = 'x'", "is not the one that this version of zjobs knows"),
+    ],
+)
+def test_a_schema_of_another_version_is_refused_unchanged(path, change, message):
+    put(opened(path))
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    connection.close()
+    with pytest.raises(zjobs.SchemaMismatch, match=message) as error:
+        opened(path)
+    assert str(path) in str(error.value)
+    with pytest.raises(zjobs.SchemaMismatch):
+        zjobs.migrate(f"sqlite:///{path}")
+
+
+def test_a_file_without_our_tables_is_told_from_one_that_lost_them(path):
+    store = opened(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE zjobs_jobs")
+    connection.close()
+    with pytest.raises(zjobs.SchemaMismatch, match="does not have the tables"):
+        put(store)
+
+
+CORRUPT = """
+import os, random, sys, zjobs
+from zjobs.store import Heartbeat, JobFilter, NewJob
+good, bad, first, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+whole = open(good, "rb").read()
+refused = 0
+for seed in range(first, first + count):
+    chance = random.Random(seed)
+    data = bytearray(whole)
+    kind = chance.randrange(4)
+    if kind == 0:
+        for _ in range(chance.randint(1, 40)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+    elif kind == 1:
+        del data[chance.randrange(1, len(data)):]
+    elif kind == 2:
+        at = chance.randrange(0, len(data), 4096)
+        data[at:at + 4096] = chance.randbytes(4096)
+    else:
+        data[:100] = chance.randbytes(100)
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(bad + end):
+            os.remove(bad + end)
+    with open(bad, "wb") as file:
+        file.write(data)
+    try:
+        store = zjobs.SqliteStore(bad)
+    except zjobs.Error as error:
+        assert bad in str(error), error
+        assert open(bad, "rb").read() == data, f"seed {seed}: written although it was refused"
+        refused += 1
+        continue
+    node = "a" * 32
+    for call in (
+        lambda: store.heartbeat(Heartbeat(node)),
+        lambda: store.list(JobFilter()),
+        lambda: store.count_by_state(),
+        lambda: store.enqueue([NewJob("w", b"{}")]),
+        lambda: store.claim(node, "default", 5),
+        lambda: store.cancel(JobFilter()),
+        lambda: store.rescue(),
+    ):
+        try:
+            call()
+        except zjobs.LeaseLost:
+            refused += 1  # the beat before it has failed
+        except zjobs.Error as error:
+            assert bad in str(error), error
+            refused += 1
+    del store
+print(refused)
+"""
+
+
+def corrupt(tmp_path, first, count):
+    good = tmp_path / "good.db"
+    store = opened(good)
+    put(store, 200)
+    store.cancel(JobFilter(limit=50))
+    del store
+    command = [sys.executable, "-c", CORRUPT, str(good), str(tmp_path / "bad.db"), str(first), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_damaged_files_end_in_errors_that_name_them_and_never_in_a_crash(tmp_path):
+    count = int(os.environ.get("ZJOBS_CORRUPT", "300"))
+    assert corrupt(tmp_path, 0, count) > count / 4
+
+
+# --- other programs (F-43) ---
+
+
+def hold(path, seconds):
+    """Another process that has the write lock for a while; returns when it has it."""
+    code = f"""
+import sqlite3, sys, threading
+connection = sqlite3.connect({str(path)!r}, isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+threading.Event().wait({seconds})
+connection.execute("COMMIT")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_call_waits_for_another_programs_transaction(path):
+    store = opened(path)
+    with hold(path, 0.5):
+        assert put(store)[0].id == 1
+
+
+def test_a_lock_that_is_held_too_long_is_an_error_that_changes_nothing(path):
+    store = opened(path, busy_timeout_seconds=0.2)
+    with (
+        hold(path, 1.0) as process,
+        pytest.raises(zjobs.StoreUnavailable, match=r"jobs\.db is locked by another program for more than 0\.2 s"),
+    ):
+        put(store)
+    process.wait()
+    assert store.count(JobFilter()) == 0
+    put(store)
+
+
+def test_sixteen_processes_write_by_turns_and_nothing_is_lost(path):
+    opened(path)
+    code = """
+import sys, zjobs
+jobs = zjobs.Supervisor(f"sqlite:///{sys.argv[1]}")
+print(*[jobs.enqueue("w", {"n": n}).id for n in range(50)])
+"""
+    command = [sys.executable, "-c", code, str(path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(16)]
+    told = [int(number) for process in processes for number in process.communicate(timeout=100)[0].split()]
+    assert sorted(told) == list(range(1, 801))
+    assert opened(path).count(JobFilter()) == 800
+
+
+def test_a_call_that_fails_takes_back_nothing_of_those_that_share_its_commit(path):
+    store = opened(path)
+    failed = []
+
+    def fail():
+        for _ in range(100):
+            with pytest.raises(zjobs.LeaseLost) as error:
+                store.claim("b" * 32, "default", 1)
+            failed.append(error)
+
+    def succeed():
+        for _ in range(100):
+            put(store)
+
+    threads = [threading.Thread(target=work) for work in [fail, *[succeed] * 6]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failed) == 100
+    assert store.count_by_state()[STATES.AVAILABLE] == 600
+
+
+# --- where the file is (F-45, S-13) ---
+
+
+@pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
+def test_a_file_that_is_gone_while_it_is_open_stops_all_writing(path, what):
+    store = opened(path)
+    put(store)
+    if what == "deleted":
+        path.unlink()
+    else:
+        path.rename(path.with_name("elsewhere.db"))
+    if what == "replaced":
+        path.write_bytes(b"")
+    with pytest.raises(zjobs.StoreUnavailable, match=r"jobs\.db was moved, replaced or deleted"):
+        put(store)
+    if what == "moved":
+        path.with_name("elsewhere.db").rename(path)
+        assert put(store)[0].id == 2
+
+
+def test_the_file_is_for_its_owner_only_whatever_the_umask(path):
+    before = os.umask(0)
+    try:
+        opened(path)
+    finally:
+        os.umask(before)
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_a_link_that_leads_nowhere_is_not_followed(path, tmp_path):
+    path.symlink_to(tmp_path / "planted")
+    with pytest.raises(zjobs.StoreUnavailable, match=r"jobs\.db cannot be used"):
+        opened(path)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_two_names_of_one_file_are_one_store(path, tmp_path):
+    one = opened(path)
+    (tmp_path / "link.db").symlink_to(path)
+    two = opened(tmp_path / "link.db")
+    assert one.path == two.path
+    put(one)
+    assert two.count(JobFilter()) == 1
+
+
+def test_a_copy_made_by_vacuum_is_a_whole_store(path, tmp_path):
+    put(opened(path), 3)
+    with sqlite3.connect(path) as connection:
+        connection.execute("VACUUM INTO ?", [str(tmp_path / "copy.db")])
+    connection.close()
+    assert opened(tmp_path / "copy.db").count(JobFilter()) == 3
