@@ -17,11 +17,13 @@ def zjobs(*arguments):
 def test_help_documents_the_exit_codes(arguments):
     done = zjobs(*arguments)
     assert done.returncode == 0
-    assert "0 fine, 1 failure, 2 wrong usage, 130 interrupted" in " ".join(done.stdout.split())
+    assert "0 fine, 1 failure, 2 wrong usage, 3 not found, 130 interrupted" in " ".join(done.stdout.split())
 
 
 def test_help_names_every_command():
-    assert "demo" in zjobs("--help").stdout
+    said = zjobs("--help").stdout
+    for command in ("run", "demo", "enqueue", "jobs", "queues", "stats", "nodes", "migrate", "prune"):
+        assert command in said
 
 
 def test_the_version_is_that_of_the_package():

@@ -34,6 +34,10 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
+    def follow(self, engine: "Engine") -> None:
+        """Enqueues through another engine of the same store from now on."""
+        self._engine = engine
+
     def add(self, entry: CronEntry, options: Mapping[str, Any]) -> None:
         """Adds an entry whose jobs have these options of their own.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -45,6 +46,7 @@ __all__ = ["Supervisor"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_LOG = logging.getLogger("zjobs")
 _GRACE = 5.0
 _NODE_NAME = 255
 
@@ -88,23 +90,32 @@ class Supervisor(AsyncControl, Schedules):
         if not isinstance(cast("object", kept), Retention):
             raise invalid("retention", "must be a Retention(completed=...), in seconds or timedelta", kept)
         name = f"{socket.gethostname()}:{os.getpid()}" if node is None else label("node", node, _NODE_NAME)
-        self._engine = Engine(
+        self._retention = kept
+        self._name = name
+        self._poll = integer("poll_interval_ms", poll_interval_ms, 1, 2**31)
+        self._rescue = integer("rescue_interval_ms", rescue_interval_ms, 1, 2**31)
+        self._connect()
+        self._scheduler = Scheduler(self._store, self._engine, self._payload, self._telemetry.emit)
+        self._drainer: threading.Thread | None = None
+
+    def _connect(self) -> None:
+        """Makes the engine for the queues, and the slots that will run in it."""
+        kept = self._retention
+        self._engine = engine = Engine(
             self._store,
             [(q.name, q.concurrency, q.prefetch, q.stuck.value) for q in self._queues],
             self._telemetry.emit,
-            name=name,
-            poll_interval_ms=integer("poll_interval_ms", poll_interval_ms, 1, 2**31),
-            rescue_interval_ms=integer("rescue_interval_ms", rescue_interval_ms, 1, 2**31),
+            name=self._name,
+            poll_interval_ms=self._poll,
+            rescue_interval_ms=self._rescue,
             retention=(_age(kept.completed), _age(kept.cancelled), _age(kept.discarded)),
         )
-        engine = self._engine
+        engine.set_event_mask(self._telemetry.mask)
         self._threads = ThreadCrew(lambda queue: engine.slot(queue, False), [q.name for q in self._queues])  # noqa: FBT003 - the lane
         self._loop = LoopCrew(engine.hear, lambda queue: engine.slot(queue, True))  # noqa: FBT003 - the lane
-        self._scheduler = Scheduler(self._store, engine, self._payload, self._telemetry.emit)
         if type(self).enqueue is Supervisor.enqueue:
             # The compiled method itself: a Python frame around it would be a fifth of the call.
             vars(self)["enqueue"] = engine.enqueue
-        self._drainer: threading.Thread | None = None
 
     # --- workers ---
 
@@ -177,8 +188,15 @@ class Supervisor(AsyncControl, Schedules):
         name = registered.name
         if name in self._workers:
             raise invalid("worker", "must be registered once; choose another name", name)
+        self._tell(registered)
+        self._workers[name] = registered
+        if registered.coroutine and self.is_running:
+            self._loop.start()
+
+    def _tell(self, registered: Registered) -> None:
+        """Makes a worker known to the engine."""
         self._engine.register(
-            name,
+            registered.name,
             registered.invoke,
             registered.payload,
             registered,
@@ -189,9 +207,6 @@ class Supervisor(AsyncControl, Schedules):
             shape=registered.shape,
             backoff=registered.backoff,
         )
-        self._workers[name] = registered
-        if registered.coroutine and self.is_running:
-            self._loop.start()
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -202,6 +217,39 @@ class Supervisor(AsyncControl, Schedules):
     def queues(self) -> tuple[Queue, ...]:
         """The queues that it works on when it is started."""
         return self._queues
+
+    def work_on(self, queues: Mapping[str, int] | Iterable[Queue]) -> None:
+        """Chooses other queues to work on than those it was made with, before it is started.
+
+        For a process that takes only some of an application's queues, or more or less of one. Workers, schedules and
+        telemetry stay.
+
+        Args:
+            queues: Names with their concurrency, or `Queue` objects.
+
+        Raises:
+            AlreadyStarted: It runs.
+            Invalid: A value breaks its rule.
+        """
+        if self.is_running:
+            raise AlreadyStarted("work_on() must come before start(); a queue that runs is changed by scale_queue()")
+        chosen = _queues(queues)
+        if not chosen:
+            raise invalid("queues", "must name at least one queue", "none")
+        before, self._queues = self._queues, chosen
+        try:
+            self._connect()
+        except Invalid:
+            self._queues = before
+            raise
+        for registered in self._workers.values():
+            self._tell(registered)
+        self._scheduler.follow(self._engine)
+
+    @property
+    def retention(self) -> Retention:
+        """How long finished jobs are kept."""
+        return self._retention
 
     # --- enqueue ---
 
@@ -340,8 +388,11 @@ class Supervisor(AsyncControl, Schedules):
             return self.stop(timeout)  # from a handler: it says why not
         return await asyncio.to_thread(self.stop, timeout)
 
-    def run(self) -> None:
+    def run(self) -> tuple[int, ...]:
         """Starts, and blocks until a signal: the first SIGTERM or SIGINT drains, a second one stops hard.
+
+        Returns:
+            The ids of jobs whose handlers ignore the stop, as `stop` does.
 
         Raises:
             AlreadyStarted: It runs already.
@@ -353,9 +404,14 @@ class Supervisor(AsyncControl, Schedules):
         with StopSignals(on_more=self._engine.hurry) as signals:
             self.start()
             signals.wait()
+            _LOG.info(
+                "draining: no job starts any more, those in flight have %g s; a second signal stops hard",
+                self._shutdown_timeout,
+            )
             # Somebody else may have stopped it meanwhile.
             with contextlib.suppress(NotStarted):
-                self.stop()
+                return self.stop()
+        return ()
 
     def _give_up(self, job_id: int) -> None:
         """A handler hangs and its queue says that the process should end."""

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from zjobs import Error
-from zjobs.cli import demo
+from zjobs import Error, Invalid, NotFound
+from zjobs.cli import demo, jobs, queues, run, store
+from zjobs.cli.show import clean
 
 __all__ = ["app", "main"]
 
-FAILURE = 1
+FAILURE, WRONG_USAGE, NOT_FOUND = 1, 2, 3
 
-EXIT_CODES = "Exit codes: 0 fine, 1 failure, 2 wrong usage, 130 interrupted with Ctrl-C."
+EXIT_CODES = "Exit codes: 0 fine, 1 failure, 2 wrong usage, 3 not found, 130 interrupted with Ctrl-C."
 
 app = typer.Typer(
     name="zjobs",
@@ -26,7 +27,15 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
+app.command("run", epilog=EXIT_CODES)(run.run)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
+app.command("enqueue", epilog=EXIT_CODES)(store.enqueue)
+app.add_typer(jobs.app, name="jobs", epilog=EXIT_CODES)
+app.add_typer(queues.app, name="queues", epilog=EXIT_CODES)
+app.command("stats", epilog=EXIT_CODES)(store.stats)
+app.command("nodes", epilog=EXIT_CODES)(store.nodes)
+app.command("migrate", epilog=EXIT_CODES)(store.migrate)
+app.command("prune", epilog=EXIT_CODES)(store.prune)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer hands the flag over by position
@@ -54,10 +63,10 @@ def main() -> None:
     """Run the command line on `sys.argv` and exit with one of the documented codes.
 
     Raises:
-        SystemExit: Always: 0 fine, 1 failure, 2 wrong usage, 130 interrupted.
+        SystemExit: Always: 0 fine, 1 failure, 2 wrong usage, 3 not found, 130 interrupted.
     """
     try:
         app()
     except Error as error:
-        typer.echo(f"zjobs: {error}", err=True)
-        sys.exit(FAILURE)
+        typer.echo(f"zjobs: {clean(str(error))}", err=True)
+        sys.exit(NOT_FOUND if isinstance(error, NotFound) else WRONG_USAGE if isinstance(error, Invalid) else FAILURE)

@@ -87,6 +87,12 @@ impl Neighbours {
 
     /// Whether the process of that name has ended.
     pub fn is_gone(&self, name: &str) -> Result<bool> {
+        if self.seat.lock().as_ref().is_some_and(|seat| !seat.lock.is_found()) {
+            return Err(Error::StoreUnavailable(format!(
+                "{} was moved or emptied while processes use it: nobody can be told to have ended; start them again",
+                self.folder.display()
+            )));
+        }
         locks::is_free(&self.folder, name).map_err(|error| {
             Error::StoreUnavailable(format!("{} cannot be looked into: {error}", self.folder.display()))
         })

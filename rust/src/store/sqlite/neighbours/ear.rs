@@ -1,5 +1,6 @@
 //! Datagrams between processes: an ear for what others tell, and a mouth to tell them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -114,10 +115,10 @@ pub(super) struct Mouth {
 
 #[derive(Debug, Default)]
 struct Known {
-    socket: Option<UnixDatagram>,
     reach: Option<Reach>,
     me: Option<String>,
-    names: Vec<String>,
+    /// One socket for each: what one does not read counts against the sender's buffer, and must not silence the others.
+    peers: HashMap<String, UnixDatagram>,
     /// The folder's time stamp when it was listed, and when that was.
     listed: Option<((i64, i64), Moment)>,
 }
@@ -147,19 +148,14 @@ impl Mouth {
     fn say(&self, lines: &[String], now: Moment) {
         let mut known = self.known.lock();
         let known = &mut *known;
-        if !known.look(&self.folder, now) || known.names.is_empty() {
+        if !known.look(&self.folder, now) || known.peers.is_empty() {
             return;
         }
-        if known.socket.is_none() {
-            known.socket = UnixDatagram::unbound().ok().filter(|socket| socket.set_nonblocking(true).is_ok());
-        }
-        let (Some(socket), Some(reach)) = (&known.socket, &known.reach) else { return };
-        known.names.retain(|name| {
-            let path = reach.path(name);
-            // Whoever has a full buffer has been told to look already.
+        known.peers.retain(|_, socket| {
+            // A full buffer: that one has much to read already, and what it misses is found by polling.
             let gone =
                 |error: io::Error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-            lines.iter().all(|line| !socket.send_to(line.as_bytes(), &path).is_err_and(gone))
+            lines.iter().all(|line| !socket.send(line.as_bytes()).is_err_and(gone))
         });
     }
 }
@@ -180,10 +176,26 @@ impl Known {
             let file = entry.file_name().into_string().ok()?;
             file.strip_suffix(".sock").filter(|name| locks::is_name(name)).map(str::to_owned)
         });
-        self.names = names.filter(|name| Some(name) != self.me.as_ref()).collect();
+        let names: Vec<_> = names.filter(|name| Some(name) != self.me.as_ref()).collect();
+        self.peers.retain(|known, _| names.contains(known));
+        let Some(reach) = &self.reach else { return false };
+        for name in names {
+            if !self.peers.contains_key(&name)
+                && let Ok(socket) = connect(&reach.path(&name))
+            {
+                self.peers.insert(name, socket);
+            }
+        }
         self.listed = Some((stamp, now));
         true
     }
+}
+
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(path)?;
+    Ok(socket)
 }
 
 pub(super) fn socket_path(folder: &Path, name: &str) -> PathBuf {

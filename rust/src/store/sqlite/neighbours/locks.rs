@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
-use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::sync::Mutex;
 
@@ -42,6 +42,11 @@ impl Lock {
         Ok(Self { folder: folder.to_owned(), name: name.to_owned(), owner, file: Some(file) })
     }
 
+    /// Whether its file is where the others look for it.
+    pub(super) fn is_found(&self) -> bool {
+        lock_path(&self.folder, &self.name).exists()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -70,11 +75,8 @@ pub(super) fn is_free(folder: &Path, name: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
-    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    // Asked, not taken: two who look at once must not take each other for the dead.
+    Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?.is_none())
 }
 
 /// The processes in the folder that are not this one, by name and process id.

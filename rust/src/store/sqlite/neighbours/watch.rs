@@ -6,10 +6,15 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::locks;
+
+/// A wait that fails must not become a loop that spins.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// The other processes in a folder.
 #[derive(Debug)]
@@ -40,7 +45,10 @@ impl Watch {
         let mut all = vec![PollFd::new(socket, PollFlags::IN)];
         all.extend(self.processes.iter().map(|process| PollFd::new(process, PollFlags::IN)));
         // An interrupted wait looks, and waits again.
-        if poll(&mut all, None).is_err() {
+        if poll(&mut all, None).is_err_and(|error| error != Errno::INTR) {
+            // Too many to watch: from now on their end is seen at the rescuer's interval.
+            self.processes.clear();
+            std::thread::park_timeout(AFTER_FAILURE);
             return;
         }
         let over: Vec<bool> = all[1..].iter().map(|fd| !fd.revents().is_empty()).collect();

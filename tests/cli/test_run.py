@@ -1,0 +1,159 @@
+"""`zjobs run` in real processes, with real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import zjobs
+
+APP = """
+import os, pathlib, time, zjobs
+jobs = zjobs.Supervisor("sqlite:///jobs.db", queues={"default": 2, "mail": 1})
+
+@jobs.worker
+def mark(name: str) -> None:
+    pathlib.Path(name).write_text(str(os.getpid()))
+
+@jobs.worker
+def slow(name: str) -> None:
+    pathlib.Path(name + ".began").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    pathlib.Path(name).touch()
+
+@jobs.worker(queue="mail")
+def letter(name: str) -> None:
+    pathlib.Path(name).touch()
+"""
+PATIENCE = 30
+
+
+class Running:
+    def __init__(self, folder, *options):
+        (folder / "app.py").write_text(APP)
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "zjobs", "run", "app:jobs", *options],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def enqueue(self, worker, name):
+        zjobs.Supervisor(f"sqlite:///{self.folder}/jobs.db").enqueue(worker, {"name": name})
+
+    def until(self, condition):
+        deadline = time.monotonic() + PATIENCE
+        while not (met := condition()):
+            assert time.monotonic() < deadline, "waited in vain"
+            assert self.process.poll() is None or condition(), self.process.stderr.read()
+            os.sched_yield()
+        return met
+
+    def there(self, name):
+        return self.until((self.folder / name).exists)
+
+    def end(self):
+        error = self.process.communicate(timeout=PATIENCE)[1]
+        return self.process.returncode, error
+
+
+@pytest.fixture
+def run(tmp_path):
+    started = []
+
+    def start(*options):
+        started.append(Running(tmp_path, *options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            for child in psutil.Process(running.process.pid).children(recursive=True):
+                child.kill()
+            running.process.kill()
+            running.process.wait()
+        running.process.stderr.close()
+
+
+def test_jobs_run_until_a_signal_and_those_in_flight_finish(run):
+    app = run()
+    app.enqueue("slow", "one")
+    app.there("one.began")
+    app.process.send_signal(signal.SIGTERM)
+    app.enqueue("mark", "late")
+    (app.folder / "go").touch()
+    code, error = app.end()
+    assert code == 0
+    assert (app.folder / "one").exists()
+    assert not (app.folder / "late").exists()
+    assert "zjobs" in error
+    assert "works on default:2, mail:1; workers: mark, slow, letter" in error
+    assert "event=job_completed" in error
+
+
+def test_a_second_signal_stops_hard(run):
+    app = run()
+    app.enqueue("slow", "one")
+    app.there("one.began")
+    app.process.send_signal(signal.SIGINT)
+    app.until(lambda: "draining" in app.process.stderr.readline())
+    app.process.send_signal(signal.SIGINT)
+    app.end()
+    assert not (app.folder / "one").exists()
+
+
+def test_only_the_chosen_queues_are_worked_on(run):
+    app = run("--queues", "mail:3")
+    app.enqueue("mark", "mark")
+    jobs = zjobs.Supervisor(f"sqlite:///{app.folder}/jobs.db")
+    jobs.enqueue("letter", {"name": "letter"}, queue="mail")
+    app.there("letter")
+    assert not (app.folder / "mark").exists()
+    assert [dict(node.queues) for node in jobs.nodes()] == [{"mail": 3}]
+
+
+def test_several_processes_work_and_one_that_is_killed_is_started_again(run):
+    app = run("--processes", "2")
+    children = app.until(lambda: workers(app) if len(workers(app)) == 2 else None)
+    os.kill(children[0], signal.SIGKILL)
+    again = app.until(lambda: workers(app) if len(workers(app)) == 2 and children[0] not in workers(app) else None)
+    assert children[1] in again
+    app.enqueue("mark", "mark")
+    app.there("mark")
+    app.process.send_signal(signal.SIGTERM)
+    code, error = app.end()
+    assert code == 0
+    assert "ended with SIGKILL; it is started again" in error
+
+
+def test_processes_end_when_their_parent_was_killed(run):
+    app = run("--processes", "2")
+    children = app.until(lambda: workers(app) if len(workers(app)) == 2 else None)
+    app.process.kill()
+    deadline = time.monotonic() + PATIENCE
+    while any(psutil.pid_exists(child) and psutil.Process(child).status() != "zombie" for child in children):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_an_application_that_cannot_start_is_given_up(run, tmp_path):
+    app = run("--processes", "2", "--queues", "unknown")
+    code, error = app.end()
+    assert code == 1
+    assert "has no queue 'unknown'" in " ".join(error.replace("│", " ").split())
+    assert "giving up" in error
+
+
+def workers(app):
+    """The processes that have registered as nodes."""
+    if not (app.folder / "jobs.db").exists():
+        return []
+    nodes = zjobs.Supervisor(f"sqlite:///{app.folder}/jobs.db").nodes()
+    living = [child.pid for child in psutil.Process(app.process.pid).children()]
+    return [node.pid for node in nodes if node.pid in living]
