@@ -147,7 +147,7 @@ def test_an_application_that_cannot_start_is_given_up(run, tmp_path):
     code, error = app.end()
     assert code == 1
     assert "has no queue 'unknown'" in " ".join(error.replace("│", " ").split())
-    assert "giving up" in error
+    assert "it is given up" in error
 
 
 def workers(app):
