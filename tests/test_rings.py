@@ -27,6 +27,7 @@ RINGS = [
 # Applications of the package: they use its public API, and each other.
 OUTERMOST = RINGS[-1]
 MAY_NAME_ENGINE = {
+    "connections",
     "db",
     "retry",
     "options",

@@ -36,6 +36,7 @@ from zjobs.worker import Registered
 __all__ = [
     "EVENTS",
     "LIMITS",
+    "SQL",
     "STATES",
     "TRANSITIONS",
     "Backoff",
@@ -60,6 +61,7 @@ __all__ = [
 __version__: Final[str]
 
 LIMITS: Final[dict[str, int]]
+SQL: Final[dict[str, dict[str, str]]]
 """All limits by name; lengths of time in seconds."""
 STATES: Final[dict[str, int]]
 """The states of a job with their stored numbers."""

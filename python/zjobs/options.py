@@ -139,6 +139,8 @@ class EnqueueOptions(TypedDict, total=False):
     timeout_seconds: Seconds | None
     meta: Mapping[str, Any]
     tags: tuple[str, ...]
+    connection: object
+    """The user's own connection, whose transaction the job belongs to; see `zjobs.connections`."""
 
 
 def _nothing() -> dict[str, Any]:

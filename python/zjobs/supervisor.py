@@ -302,7 +302,8 @@ class Supervisor(AsyncControl, Schedules):
         return self._engine.enqueue(worker, payload, **options)
 
     async def _enqueue_async(self, worker: str, payload: object, options: EnqueueOptions) -> Job:
-        if not self._store.blocks:
+        if not self._store.blocks or options.get("connection") is not None:
+            # A connection belongs to the thread that uses it, and its statement is over in microseconds.
             return self._engine.enqueue(worker, payload, **options)
         return await asyncio.to_thread(self._engine.enqueue, worker, payload, **options)
 

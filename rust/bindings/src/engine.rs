@@ -15,6 +15,7 @@ use zjobs_engine::store::{CronTick, Retention, Ticked};
 use zjobs_engine::sync::Mutex;
 
 use crate::backoff::Backoff;
+use crate::connected;
 use crate::convert::{Imported, seconds, timestamp};
 use crate::errors::{invalid, raised};
 use crate::host::PyHost;
@@ -36,6 +37,8 @@ type RetentionTuple = (Option<f64>, Option<f64>, Option<f64>);
 pub(crate) struct Engine {
     core: Arc<Core>,
     sink: Arc<PySink>,
+    /// The store as Python has it.
+    store: Py<PyAny>,
 }
 
 fn queue_config((name, concurrency, prefetch, stuck): QueueTuple) -> PyResult<QueueConfig> {
@@ -84,7 +87,7 @@ impl Engine {
         };
         let sink = Arc::new(PySink::new(emit));
         let engine = runtime::Engine::new(store_of(store)?, config, Arc::new(System), sink.clone(), random());
-        Ok(Self { core: Arc::new(Core::new(engine.map_err(raised)?)?), sink })
+        Ok(Self { core: Arc::new(Core::new(engine.map_err(raised)?)?), sink, store: store.clone().unbind() })
     }
 
     /// Tells the engine which kinds of events are wanted: one bit for each of `EVENTS`.
@@ -143,7 +146,17 @@ impl Engine {
         self.core.check_fork()?;
         let worker = worker.cast::<PyString>().map_err(|_| not_a_name(worker))?;
         let args = args.map_or_else(|| py.None().into_bound(py), Clone::clone);
-        let job = self.new_job(&self.known(worker)?, &args, options)?;
+        let job = match options {
+            Some(given) if given.contains("connection")? => {
+                let (connection, options) = connected::split(given)?;
+                let job = self.new_job(&self.known(worker)?, &args, Some(&options))?;
+                if !connection.is_none() {
+                    return connected::enqueue(&self.core, self.store.bind(py), &connection, &job);
+                }
+                job
+            }
+            options => self.new_job(&self.known(worker)?, &args, options)?,
+        };
         let reply = self.core.call(py, |engine| engine.enqueue_one(job)).map_err(raised)?;
         untracked(py, Job::enqueued(reply))
     }

@@ -5,6 +5,7 @@
 //! than it frees, and invites every other thread to take it.
 
 mod backoff;
+mod connected;
 mod context;
 mod convert;
 mod engine;
@@ -19,6 +20,7 @@ mod slot;
 mod store;
 mod telemetry;
 
+use connected::statements;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use zjobs_engine::limits;
@@ -30,7 +32,7 @@ use zjobs_engine::telemetry::Kind;
 mod _engine {
     use super::{
         Bound, Kind, PyDict, PyDictMethods, PyList, PyModule, PyModuleMethods, PyResult, State, TRANSITIONS,
-        table_of_limits,
+        statements, table_of_limits,
     };
 
     #[pymodule_export]
@@ -55,6 +57,7 @@ mod _engine {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("LIMITS", table_of_limits(module.py())?)?;
+        module.add("SQL", statements(module.py())?)?;
         let states = PyDict::new(module.py());
         for state in State::ALL {
             states.set_item(state.name(), state.number())?;

@@ -43,6 +43,7 @@ use crate::store::{
 use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 
 pub use connection::{Create, OLDEST, PATIENCE, Synchronous};
+pub use enqueue::Draft;
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
 pub use zjobs_vfs::after_fork_in_child;

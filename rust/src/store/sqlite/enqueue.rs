@@ -2,6 +2,8 @@
 
 use rusqlite::{OptionalExtension, named_params};
 
+use crate::clock::Timestamp;
+use crate::error::Result;
 use crate::job::{Details, Job, JobId, Lease, NewJob};
 use crate::state::State;
 use crate::store::sql::sqlite as sql;
@@ -54,23 +56,23 @@ impl Transaction<'_> {
     }
 
     fn insert(&self, new: NewJob) -> Verb<Job> {
-        let (state, scheduled_at) = new.when.initial(self.now);
-        let unique_key = new.unique.map(|unique| unique.key);
-        let meta = new.meta.as_deref().map(rows::text).transpose()?;
+        let draft = Draft::new(&new, self.now)?;
         self.connection.prepare_cached(sql::enqueue)?.execute(named_params! {
-            ":state": state.number(),
-            ":queue": new.queue.as_str(),
-            ":worker": new.worker.as_str(),
-            ":args": rows::text(&new.args)?,
-            ":priority": new.priority.0,
-            ":max_attempts": new.max_attempts,
-            ":scheduled_at": scheduled_at.0,
-            ":now": self.now.0,
-            ":timeout": new.timeout.map(rows::nanos),
-            ":unique_key": unique_key.as_deref(),
-            ":tags": rows::tags_text(&new.tags),
-            ":meta": meta,
+            ":state": draft.state.number(),
+            ":queue": draft.queue,
+            ":worker": draft.worker,
+            ":args": draft.args,
+            ":priority": draft.priority,
+            ":max_attempts": draft.max_attempts,
+            ":scheduled_at": draft.scheduled_at.0,
+            ":now": draft.now.0,
+            ":timeout": draft.timeout,
+            ":unique_key": draft.unique_key,
+            ":tags": draft.tags,
+            ":meta": draft.meta,
         })?;
+        let (state, scheduled_at) = (draft.state, draft.scheduled_at);
+        let unique_key = new.unique.map(|unique| unique.key);
         let plain = unique_key.is_none() && new.tags.is_empty() && new.meta.is_none();
         let details = || Details { unique_key, tags: new.tags, meta: new.meta, ..Details::default() };
         Ok(Job {
@@ -90,6 +92,56 @@ impl Transaction<'_> {
             finished_at: None,
             timeout: new.timeout,
             details: (!plain).then(|| Box::new(details())),
+        })
+    }
+}
+
+/// What `enqueue.sql` takes, by the names of its parameters. Also for whoever runs it on a connection of their own.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// Available or scheduled.
+    pub state: State,
+    /// Its queue.
+    pub queue: &'a str,
+    /// Its worker.
+    pub worker: &'a str,
+    /// JSON text.
+    pub args: &'a str,
+    /// Lower runs first.
+    pub priority: i32,
+    /// How often it may run.
+    pub max_attempts: u32,
+    /// When it is due.
+    pub scheduled_at: Timestamp,
+    /// When it is enqueued.
+    pub now: Timestamp,
+    /// The limit of one attempt, in nanoseconds.
+    pub timeout: Option<i64>,
+    /// Its idempotency key.
+    pub unique_key: Option<&'a str>,
+    /// JSON text: a list.
+    pub tags: Option<String>,
+    /// JSON text: an object.
+    pub meta: Option<&'a str>,
+}
+
+impl<'a> Draft<'a> {
+    /// The row of a job that was validated, at the store's now.
+    pub fn new(new: &'a NewJob, now: Timestamp) -> Result<Self> {
+        let (state, scheduled_at) = new.when.initial(now);
+        Ok(Self {
+            state,
+            queue: new.queue.as_str(),
+            worker: new.worker.as_str(),
+            args: rows::text(&new.args)?,
+            priority: new.priority.0,
+            max_attempts: new.max_attempts,
+            scheduled_at,
+            now,
+            timeout: new.timeout.map(rows::nanos),
+            unique_key: new.unique.as_ref().map(|unique| &*unique.key),
+            tags: rows::tags_text(&new.tags),
+            meta: new.meta.as_deref().map(rows::text).transpose()?,
         })
     }
 }
