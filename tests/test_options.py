@@ -39,7 +39,7 @@ def test_the_defaults_are_those_of_the_table():
 
 
 def test_each_option_of_a_call_is_an_option_of_a_worker():
-    assert set(EnqueueOptions.__annotations__) - {"connection"} == {field.name for field in dataclasses.fields(JobOpts)}
+    assert set(EnqueueOptions.__annotations__) == {field.name for field in dataclasses.fields(JobOpts)}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def _read(run: Runner, job_id: int) -> Job:
 
 
 def _error(stored: Mapping[str, Any]) -> AttemptError:
-    return AttemptError(**{**stored, "at": EPOCH + timedelta(microseconds=stored["at"])})
+    at = EPOCH + timedelta(microseconds=stored["at"])
+    return AttemptError(stored["attempt"], at, stored["kind"], stored["message"], stored["traceback"])
 
 
 def _check_file(store: SqliteStore, run: Runner) -> None:

@@ -14,6 +14,7 @@ from zjobs.retry import CustomFunction, RetryStrategy, as_strategy
 
 __all__ = [
     "Ack",
+    "CallOptions",
     "Cancel",
     "Discard",
     "EnqueueOptions",
@@ -139,8 +140,13 @@ class EnqueueOptions(TypedDict, total=False):
     timeout_seconds: Seconds | None
     meta: Mapping[str, Any]
     tags: tuple[str, ...]
+
+
+class CallOptions(EnqueueOptions, total=False):
+    """The options of one call, and whose transaction the job belongs to."""
+
     connection: object
-    """The user's own connection, whose transaction the job belongs to; see `zjobs.connections`."""
+    """The user's own connection; see `zjobs.connections`."""
 
 
 def _nothing() -> dict[str, Any]:

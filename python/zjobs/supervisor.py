@@ -25,6 +25,7 @@ from zjobs.errors import AlreadyStarted, Invalid, NotFound, NotStarted, invalid
 from zjobs.job import Job, JobContext, JobState
 from zjobs.options import (
     Ack,
+    CallOptions,
     EnqueueOptions,
     JobOpts,
     Queue,
@@ -253,13 +254,14 @@ class Supervisor(AsyncControl, Schedules):
 
     # --- enqueue ---
 
-    def enqueue(self, worker: str, args: object = None, **options: Unpack[EnqueueOptions]) -> Job:
+    def enqueue(self, worker: str, args: object = None, **options: Unpack[CallOptions]) -> Job:
         """Enqueues one job by the name of its worker.
 
         Args:
             worker: The worker's name; one that only other processes know is fine.
             args: The arguments by name, or the payload whole; ``bytes`` are JSON text already.
-            options: What differs from the worker's options.
+            options: What differs from the worker's options; with ``connection`` the job belongs to that connection's
+                transaction.
 
         Returns:
             The job inserted, or with ``conflict`` true the one that has its unique key already.
@@ -270,7 +272,7 @@ class Supervisor(AsyncControl, Schedules):
         """
         return self._engine.enqueue(worker, args, **options)
 
-    async def enqueue_async(self, worker: str, args: object = None, **options: Unpack[EnqueueOptions]) -> Job:
+    async def enqueue_async(self, worker: str, args: object = None, **options: Unpack[CallOptions]) -> Job:
         """As `enqueue`, without blocking the event loop."""
         return await self._enqueue_async(worker, args, options)
 
@@ -298,10 +300,10 @@ class Supervisor(AsyncControl, Schedules):
         known = self._workers.get(worker)
         return known.payload(args) if known is not None else unknown_payload(args)
 
-    def _enqueue(self, worker: str, payload: object, options: EnqueueOptions) -> Job:
+    def _enqueue(self, worker: str, payload: object, options: CallOptions) -> Job:
         return self._engine.enqueue(worker, payload, **options)
 
-    async def _enqueue_async(self, worker: str, payload: object, options: EnqueueOptions) -> Job:
+    async def _enqueue_async(self, worker: str, payload: object, options: CallOptions) -> Job:
         if not self._store.blocks or options.get("connection") is not None:
             # A connection belongs to the thread that uses it, and its statement is over in microseconds.
             return self._engine.enqueue(worker, payload, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSp
 from zjobs.codec import encode
 from zjobs.errors import invalid
 from zjobs.job import Job, JobContext
-from zjobs.options import Ack, EnqueueOptions, WorkerDef, worker_name
+from zjobs.options import Ack, CallOptions, EnqueueOptions, WorkerDef, worker_name
 from zjobs.retry import CustomFunction, RetryStrategy, as_strategy
 from zjobs.signature import Invoke, PayloadSignature, Signature, payload_signature
 
@@ -33,8 +33,8 @@ R = TypeVar("R")
 class Enqueuer(Protocol):
     """What a worker needs of its supervisor."""
 
-    def _enqueue(self, worker: str, payload: object, options: EnqueueOptions) -> Job: ...
-    async def _enqueue_async(self, worker: str, payload: object, options: EnqueueOptions) -> Job: ...
+    def _enqueue(self, worker: str, payload: object, options: CallOptions) -> Job: ...
+    async def _enqueue_async(self, worker: str, payload: object, options: CallOptions) -> Job: ...
 
 
 class JobEntry(NamedTuple):
@@ -42,7 +42,7 @@ class JobEntry(NamedTuple):
 
     worker: str
     payload: bytes
-    options: EnqueueOptions
+    options: CallOptions
 
     def __repr__(self) -> str:
         """Without the arguments: they may hold secrets."""
@@ -172,7 +172,7 @@ class BoundWorker(Generic[P]):
 
     __slots__ = ("_options", "_registered", "_supervisor")
 
-    def __init__(self, supervisor: Enqueuer, registered: Registered, options: EnqueueOptions) -> None:
+    def __init__(self, supervisor: Enqueuer, registered: Registered, options: CallOptions) -> None:
         """Keeps the parts."""
         self._supervisor = supervisor
         self._registered = registered
@@ -206,7 +206,7 @@ class BoundWorker(Generic[P]):
         """
         return JobEntry(self._registered.name, self._registered.bound(args, kwargs), self._options)
 
-    def options(self, **options: Unpack[EnqueueOptions]) -> "BoundWorker[P]":
+    def options(self, **options: Unpack[CallOptions]) -> "BoundWorker[P]":
         """The same worker with more options; those given here win."""
         return BoundWorker(self._supervisor, self._registered, {**self._options, **options})
 
