@@ -45,7 +45,6 @@ use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 pub use connection::{Create, OLDEST, PATIENCE, Synchronous};
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
-pub use zjobs_vfs::after_fork_in_child;
 
 use connection::{Kept, Place};
 use neighbours::{Hearer, Neighbours, News};
