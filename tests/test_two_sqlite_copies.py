@@ -146,6 +146,58 @@ def test_opening_and_closing_by_turns_in_any_order_loses_nothing(path):
     assert descriptors < 20, "closed files stay open"
 
 
+def test_no_descriptor_is_left_of_a_log_that_the_other_copy_deleted(path):
+    code = """
+        import gc
+        for turn in range(20):
+            jobs = zjobs.Supervisor(f"sqlite:///{path}")
+            enqueue(jobs, 1)
+            other = sqlite3.connect(path)
+            other.execute("SELECT count(*) FROM zjobs_jobs").fetchone()
+            del jobs
+            gc.collect()
+            other.close()
+        jobs = zjobs.Supervisor(f"sqlite:///{path}")
+        enqueue(jobs, 1)
+        links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        print(sum(os.readlink(link).endswith("(deleted)") for link in links if os.path.lexists(link)))
+    """
+    assert run(path, code).split() == ["0"]
+    assert rows(path) == 21
+
+
+def test_a_child_that_is_forked_amid_writing_opens_a_file_of_its_own(path):
+    code = """
+        import threading
+        jobs = zjobs.Supervisor(f"sqlite:///{path}")
+        over = threading.Event()
+        def write():
+            while not over.is_set():
+                enqueue(jobs, 1)
+                jobs.store.count_by_state()
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        ends = []
+        for turn in range(40):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+                kept = [link for link in links if os.path.exists(link) and os.path.samefile(link, path)]
+                enqueue(zjobs.Supervisor(f"sqlite:///{path}.{turn}"), 1)
+                os._exit(len(kept))
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            if ends[-1]:
+                break
+        over.set()
+        for thread in threads:
+            thread.join()
+        print(ends == [0] * 40, ends[-1])
+    """
+    assert run(path, code).split() == ["True", "0"]
+
+
 def test_a_parent_that_is_killed_leaves_no_lock_with_its_forked_child(path):
     code = """
         jobs = zjobs.Supervisor(f"sqlite:///{path}")

@@ -46,7 +46,6 @@ pub use connection::{Create, OLDEST, PATIENCE, Synchronous};
 pub use enqueue::Draft;
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
-pub use zjobs_vfs::after_fork_in_child;
 
 use connection::{Kept, Place};
 use neighbours::{Hearer, Neighbours, News};

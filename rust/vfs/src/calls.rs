@@ -2,23 +2,22 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
-use crate::files;
+use crate::files::{self, Access};
 
 /// Opens a file, or takes the descriptor that was parked for it.
 pub(crate) unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
-    let shared = flags & libc::O_ACCMODE == libc::O_RDWR;
+    let access = if flags & libc::O_ACCMODE == libc::O_RDWR { Access::ReadWrite } else { Access::Read };
     // SAFETY: SQLite passes the path as a C string that lives for the call.
     let name = unsafe { CStr::from_ptr(path) };
-    if shared
-        && flags & libc::O_EXCL == 0
-        && let Some(parked) = files::take_parked(name)
+    if flags & libc::O_EXCL == 0
+        && let Some(parked) = files::take_parked(name, access)
     {
         return parked;
     }
     // SAFETY: the arguments are those that SQLite would have made the call with.
     let fd = unsafe { libc::open(path, flags, mode) };
-    if shared && fd >= 0 {
-        files::note(fd);
+    if fd >= 0 {
+        files::note(fd, access);
     }
     fd
 }
@@ -43,5 +42,90 @@ pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: *mut 
     unsafe {
         (*argument).l_pid = 0;
         libc::fcntl(holder, command, argument)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// A file that somebody else in the process has open, with a record lock on its first byte.
+    struct Host {
+        file: File,
+        path: CString,
+    }
+
+    impl Host {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("zjobs-vfs-{}-{name}", std::process::id()));
+            let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            let host = Self { file, path: CString::new(path.to_str().unwrap()).unwrap() };
+            assert!(host.asks(libc::F_SETLK));
+            host
+        }
+
+        #[allow(clippy::cast_possible_truncation, reason = "the constant is 1")]
+        fn asks(&self, command: c_int) -> bool {
+            // SAFETY: all zeros is a valid `flock`.
+            unsafe {
+                let mut byte: libc::flock = std::mem::zeroed();
+                (byte.l_type, byte.l_len) = (libc::F_WRLCK as libc::c_short, 1);
+                libc::fcntl(self.file.as_raw_fd(), command, &raw mut byte) == 0
+                    && i32::from(byte.l_type) != libc::F_UNLCK
+            }
+        }
+
+        /// As another process would find it: a lock of the open file conflicts with the record lock.
+        fn is_locked(&self) -> bool {
+            self.asks(libc::F_OFD_GETLK)
+        }
+
+        fn open(&self, flags: c_int) -> c_int {
+            // SAFETY: as SQLite calls it.
+            unsafe { open(self.path.as_ptr(), flags | libc::O_CLOEXEC, 0) }
+        }
+    }
+
+    impl Drop for Host {
+        fn drop(&mut self) {
+            std::fs::remove_file(self.path.to_str().unwrap()).unwrap();
+        }
+    }
+
+    fn give_back(fd: c_int) {
+        // SAFETY: as SQLite calls it.
+        assert_eq!(unsafe { close(fd) }, 0);
+    }
+
+    #[test]
+    fn a_plain_close_drops_the_locks_of_the_host_which_is_why_all_this_is_here() {
+        let host = Host::new("plain");
+        drop(File::open(host.path.to_str().unwrap()).unwrap());
+        assert!(!host.is_locked());
+    }
+
+    #[test]
+    fn the_locks_of_the_host_stay_when_ours_is_closed_whether_it_writes_or_only_reads() {
+        for (name, flags) in [("writes", libc::O_RDWR), ("reads", libc::O_RDONLY)] {
+            let host = Host::new(name);
+            give_back(host.open(flags));
+            assert!(host.is_locked(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_parked_is_opened_again_for_the_same_access_only() {
+        let host = Host::new("again");
+        let first = host.open(libc::O_RDWR);
+        give_back(first);
+        let reads = host.open(libc::O_RDONLY);
+        assert_ne!(reads, first);
+        assert_eq!(host.open(libc::O_RDWR), first);
+        give_back(first);
+        give_back(reads);
     }
 }

@@ -1,12 +1,22 @@
 //! The descriptors that our SQLite has open, by file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Which file: its device and its number there.
 type Identity = (u64, u64);
+
+/// What a descriptor may do. A lock for writing needs one that writes, so the two kinds do not stand in for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+type Key = (Identity, Access);
 
 /// The descriptors of one file. The first one has the locks.
 #[derive(Debug, Default)]
@@ -22,107 +32,161 @@ impl Descriptors {
     fn unused(&self) -> bool {
         self.all.len() == self.closed.len()
     }
+
+    /// Takes out what may be closed without harm to locks of ours: all, or what does not have the locks.
+    fn harmless(&mut self) -> Vec<c_int> {
+        let holder = self.all.first().copied().filter(|_| !self.unused());
+        let over: Vec<c_int> = self.closed.iter().copied().filter(|fd| Some(*fd) != holder).collect();
+        self.all.retain(|fd| !over.contains(fd));
+        self.closed.retain(|fd| !over.contains(fd));
+        over
+    }
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    files: HashMap<Identity, Descriptors>,
-    identities: HashMap<c_int, Identity>,
+pub(crate) struct Table {
+    files: HashMap<Key, Descriptors>,
+    keys: HashMap<c_int, Key>,
+}
+
+impl Table {
+    fn note(&mut self, fd: c_int, key: Key) {
+        self.keys.insert(fd, key);
+        self.files.entry(key).or_default().all.push(fd);
+    }
+
+    fn has_parked(&self) -> bool {
+        self.files.values().any(|file| !file.closed.is_empty())
+    }
+
+    /// Closes what SQLite has closed, except where that would drop locks: of ours, or of somebody else in the process.
+    /// Looks at all files: the log of a file that the other copy has deleted meanwhile is opened and closed no more.
+    fn sweep(&mut self) -> c_int {
+        let foreign = self.foreign();
+        let mut over = Vec::new();
+        for ((identity, _), file) in &mut self.files {
+            // Without /proc nothing is known: then nothing is closed.
+            if foreign.as_ref().is_some_and(|foreign| !foreign.contains(identity)) {
+                over.append(&mut file.harmless());
+            } else if file.unused()
+                && let Some(holder) = file.all.first()
+            {
+                unlock(*holder);
+            }
+        }
+        self.files.retain(|_, file| !file.all.is_empty());
+        for fd in &over {
+            self.keys.remove(fd);
+        }
+        over.into_iter().map(really_close).min().unwrap_or(0)
+    }
+
+    /// The files of which the process has descriptors that are none of ours.
+    fn foreign(&self) -> Option<HashSet<Identity>> {
+        let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+        let open = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
+        Some(open.filter(|fd| !self.keys.contains_key(fd)).filter_map(regular).collect())
+    }
+
+    /// In the child of a fork: closes all, so that the parent's locks end with the parent.
+    pub(crate) fn let_go_of_all(&mut self) {
+        for fd in self.files.drain().flat_map(|(_, file)| file.all) {
+            really_close(fd);
+        }
+        self.keys.clear();
+    }
 }
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 
-fn table() -> MutexGuard<'static, Table> {
-    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+/// The table, while nobody else has it.
+#[derive(Debug)]
+pub(crate) struct Held(MutexGuard<'static, Table>);
+
+impl Deref for Held {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.0
+    }
+}
+
+pub(crate) fn hold() -> Held {
+    Held(TABLE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A descriptor that SQLite has just got.
-pub(crate) fn note(fd: c_int) {
-    let Some(identity) = identity(fd) else { return };
-    let mut table = table();
-    table.identities.insert(fd, identity);
-    table.files.entry(identity).or_default().all.push(fd);
+pub(crate) fn note(fd: c_int, access: Access) {
+    let Some(identity) = regular(fd) else { return };
+    let mut table = hold();
+    table.note(fd, (identity, access));
+    if table.has_parked() {
+        table.sweep();
+    }
 }
 
 /// The descriptor that has the locks of the file that this one leads to.
 pub(crate) fn holder(fd: c_int) -> c_int {
-    let table = table();
-    let file = table.identities.get(&fd).and_then(|identity| table.files.get(identity));
+    let table = hold();
+    let file = table.keys.get(&fd).and_then(|key| table.files.get(key));
     file.and_then(|file| file.all.first()).copied().unwrap_or(fd)
 }
 
 /// A descriptor of that file which SQLite has closed and which had to stay open.
-pub(crate) fn take_parked(path: &CStr) -> Option<c_int> {
+pub(crate) fn take_parked(path: &CStr, access: Access) -> Option<c_int> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the path is a C string, and the kernel fills the whole of what is read after it said so.
     let found = unsafe { (libc::stat(path.as_ptr(), found.as_mut_ptr()) == 0).then(|| found.assume_init()) }?;
-    table().files.get_mut(&(found.st_dev, found.st_ino))?.closed.pop()
+    hold().files.get_mut(&((found.st_dev, found.st_ino), access))?.closed.pop()
 }
 
 /// SQLite is done with a descriptor.
 pub(crate) fn close(fd: c_int) -> c_int {
-    let mut table = table();
-    let Some(identity) = table.identities.get(&fd).copied() else { return really_close(fd) };
-    let Some(file) = table.files.get_mut(&identity) else { return really_close(fd) };
+    let mut table = hold();
+    let Some(key) = table.keys.get(&fd).copied() else { return really_close(fd) };
+    let Some(file) = table.files.get_mut(&key) else { return really_close(fd) };
     file.closed.push(fd);
-    if !file.unused() && file.all.first() == Some(&fd) {
-        // The locks of the others go with it: it is closed when they are.
-        return 0;
-    }
-    if others_have_it_open(identity, &file.all) {
-        if file.unused() {
-            unlock(file.all[0]);
-        }
-        return 0;
-    }
-    let over: Vec<c_int> = if file.unused() { std::mem::take(&mut file.all) } else { vec![fd] };
-    file.all.retain(|open| !over.contains(open));
-    file.closed.retain(|open| !over.contains(open));
-    if file.all.is_empty() {
-        table.files.remove(&identity);
-    }
-    for fd in &over {
-        table.identities.remove(fd);
-    }
-    over.into_iter().map(really_close).max().unwrap_or(0)
+    table.sweep()
 }
 
-/// In the child of a fork: lets go of all, so that the parent's locks end with the parent.
-pub(crate) fn forget_all() {
-    // Another thread may have had the table at the fork; it is not here to give it back.
-    let Ok(mut table) = TABLE.try_lock() else { return };
-    let table = &mut *table;
-    for fd in table.files.drain().flat_map(|(_, file)| file.all) {
-        really_close(fd);
-    }
-    table.identities.clear();
-}
-
-/// Whether the process has descriptors of the file that are none of ours.
-fn others_have_it_open(wanted: Identity, ours: &[c_int]) -> bool {
-    // Without /proc nothing is known: then nothing is closed.
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return true };
-    let open = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
-    open.filter(|fd| !ours.contains(fd)).any(|fd| identity(fd) == Some(wanted))
-}
-
-fn identity(fd: c_int) -> Option<Identity> {
+/// Which file a descriptor leads to, when it is one that can have locks of SQLite.
+fn regular(fd: c_int) -> Option<Identity> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel fills the whole of what is read after it said so; a number that is no descriptor is refused.
     let found = unsafe { (libc::fstat(fd, found.as_mut_ptr()) == 0).then(|| found.assume_init()) }?;
-    Some((found.st_dev, found.st_ino))
+    (found.st_mode & libc::S_IFMT == libc::S_IFREG).then_some((found.st_dev, found.st_ino))
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "the constant is 2")]
-const UNLOCKED: libc::c_short = libc::F_UNLCK as libc::c_short;
-
-fn unlock(fd: c_int) {
+#[allow(clippy::cast_possible_truncation, reason = "the constants are 0, 1 and 2")]
+fn lock(fd: c_int, kind: c_int) -> bool {
     // SAFETY: all zeros is a valid `flock`; with a length of zero it means the whole file.
     unsafe {
         let mut whole: libc::flock = std::mem::zeroed();
-        whole.l_type = UNLOCKED;
-        libc::fcntl(fd, libc::F_OFD_SETLK, &raw mut whole);
+        whole.l_type = kind as libc::c_short;
+        libc::fcntl(fd, libc::F_OFD_SETLK, &raw mut whole) == 0
     }
+}
+
+fn unlock(fd: c_int) {
+    lock(fd, libc::F_UNLCK);
+}
+
+/// Whether this kernel has such locks: sandboxes that imitate Linux may not.
+pub(crate) fn has_locks_of_the_open_file() -> bool {
+    // SAFETY: the name is a C string; what comes back is a descriptor of ours alone, or refused below as negative.
+    let fd = unsafe { libc::memfd_create(c"zjobs".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return false;
+    }
+    let locked = lock(fd, libc::F_WRLCK);
+    really_close(fd);
+    locked
 }
 
 fn really_close(fd: c_int) -> c_int {

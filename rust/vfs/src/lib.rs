@@ -12,8 +12,9 @@
 //!   locks; that descriptor is closed last.
 //! * No descriptor of a file is closed while somebody else in the process has it open: that would drop *their* record
 //!   locks. It is parked, and serves the next open.
-//! * The child of a fork closes what it inherited ([`after_fork_in_child`]), or it would keep the locks of a parent that
-//!   has died.
+//!   One that SQLite opens no more, since the other copy has deleted the file, is closed at the next open or close of any.
+//! * The child of a fork closes what it inherited, or it would keep the locks of a parent that has died. It finds no lock of
+//!   SQLite's taken, so that it can open files of its own.
 
 use std::ffi::{c_char, c_int};
 use std::sync::OnceLock;
@@ -24,6 +25,8 @@ use libsqlite3_sys as ffi;
 mod calls;
 #[cfg(target_os = "linux")]
 mod files;
+#[cfg(target_os = "linux")]
+mod fork;
 
 /// Whether a second SQLite in the process is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +43,15 @@ pub fn install() -> Protection {
     *INSTALLED.get_or_init(replace)
 }
 
-/// Closes what the child of a fork has inherited. To be called in the child, where no connection of the parent's is used
-/// or closed any more.
-pub fn after_fork_in_child() {
-    #[cfg(target_os = "linux")]
-    files::forget_all();
-}
-
 #[cfg(target_os = "linux")]
 fn replace() -> Protection {
     type Plain = unsafe extern "C" fn();
     type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
     type Close = unsafe extern "C" fn(c_int) -> c_int;
     type Fcntl = unsafe extern "C" fn(c_int, c_int, *mut libc::flock) -> c_int;
+    if !files::has_locks_of_the_open_file() {
+        return Protection::None;
+    }
     // SAFETY: the default VFS lives as long as the library; its method is called as SQLite documents. A system call is
     // handed over as a function without arguments and called with the signature that SQLite has for its name. `fcntl` is
     // called as a variadic function there: on Linux that passes three integer arguments as a plain call does.
@@ -66,7 +65,7 @@ fn replace() -> Protection {
             set(vfs, c"fcntl".as_ptr(), Some(std::mem::transmute::<Fcntl, Plain>(calls::fcntl))),
         ]
     };
-    if done == [ffi::SQLITE_OK; 3] { Protection::Complete } else { Protection::None }
+    if done == [ffi::SQLITE_OK; 3] && fork::watch() { Protection::Complete } else { Protection::None }
 }
 
 #[cfg(not(target_os = "linux"))]
