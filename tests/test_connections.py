@@ -183,7 +183,7 @@ OPTIONS = st.fixed_dictionaries(
         "unique_key": st.sampled_from(["a", "b"]),
         "unique_strategy": st.sampled_from(zjobs.UniqueStrategy),
         "timeout_seconds": st.none() | st.integers(1, 10**6),
-        "meta": st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=2),
+        "meta": st.dictionaries(st.text("aé%:", max_size=3), st.integers() | st.text("aé%:", max_size=3), max_size=2),
         "tags": st.lists(st.sampled_from(["x", "y"]), unique=True).map(tuple),
     },
 )
