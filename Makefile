@@ -8,6 +8,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PYTHON ?= $(shell tools/find_python.sh)
 SEEDS ?= 1000000
+STORE ?= memory
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
 
@@ -50,12 +51,13 @@ test-rust: $(DEPS) ## the engine's tests
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 	$(PY) -m pytest $(ARGS)
 
-sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one
+sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
-	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-sim-short: ## the simulator's short form: 100 000 seeds
-	@$(MAKE) --no-print-directory sim SEED= SEEDS=100000
+sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
+	@$(MAKE) --no-print-directory sim STORE=memory SEED= SEEDS=100000
+	@$(MAKE) --no-print-directory sim STORE=sqlite SEED= SEEDS=300
 
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py
@@ -96,7 +98,9 @@ verify: test ## the long proofs: the suite 20 times with hasty thread switches, 
 	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
 	done
 	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 tests/test_stateful.py
-	@$(MAKE) --no-print-directory sim
+	@$(MAKE) --no-print-directory sim STORE=memory
+	@$(MAKE) --no-print-directory sim STORE=both SEEDS=10000
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store sqlite --bugs
 
 ci: ## what has to pass before a merge
 	.ci/run
