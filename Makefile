@@ -103,7 +103,7 @@ verify: test ## the long proofs: the suite 20 times with hasty thread switches, 
 	  echo "run $$run of 20"; \
 	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
 	done
-	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 tests/test_stateful.py
+	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 -o faulthandler_timeout=0 tests/test_stateful.py
 	@$(MAKE) --no-print-directory sim STORE=memory
 	@$(MAKE) --no-print-directory sim STORE=both SEEDS=10000
 	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store sqlite --bugs
