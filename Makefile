@@ -8,6 +8,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PYTHON ?= $(shell tools/find_python.sh)
 SEEDS ?= 1000000
+STORE ?= memory
+KILLS ?= 200
+JOBS ?= 1000000
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
 
@@ -30,6 +33,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.t
 
 # The deep runs; each has a short form in `make test`.
 .PHONY: corrupt-sqlite
+.PHONY: crash-sqlite
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -50,12 +54,16 @@ test-rust: $(DEPS) ## the engine's tests
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 	$(PY) -m pytest $(ARGS)
 
-sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one
+sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
-	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-sim-short: ## the simulator's short form: 100 000 seeds
-	@$(MAKE) --no-print-directory sim SEED= SEEDS=100000
+sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
+	@$(MAKE) --no-print-directory sim STORE=memory SEED= SEEDS=100000
+	@$(MAKE) --no-print-directory sim STORE=sqlite SEED= SEEDS=300
+
+crash-sqlite: $(BUILT) ## kill -9 workers and producer on one SQLite file, and account for every job; KILLS= JOBS= SEED=
+	cd tests && $(abspath $(PY)) -m crash --kills $(KILLS) --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-sqlite.json
 
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py
@@ -90,13 +98,16 @@ docs: $(BUILT) ## the page of the state table, and the engine's reference with e
 wheel: $(DEPS) ## a release wheel in dist/
 	$(MATURIN) build --release --locked --out dist
 
-verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds
+verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds, 200 kills
 	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
 	  echo "run $$run of 20"; \
 	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
 	done
-	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 tests/test_stateful.py
-	@$(MAKE) --no-print-directory sim
+	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 -o faulthandler_timeout=0 tests/test_stateful.py
+	@$(MAKE) --no-print-directory sim STORE=memory
+	@$(MAKE) --no-print-directory sim STORE=both SEEDS=10000
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store sqlite --bugs
+	@$(MAKE) --no-print-directory crash-sqlite
 
 ci: ## what has to pass before a merge
 	.ci/run

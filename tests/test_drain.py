@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from zjobs import AlreadyStarted, Constant, JobContext, JobState, Snooze
+from zjobs import AlreadyStarted, Constant, JobContext, JobState, Snooze, SqliteStore, Supervisor
 
 
 def test_both_kinds_run_in_the_calling_thread_and_are_counted(jobs):
@@ -153,3 +153,19 @@ async def test_it_does_not_block_the_loop_that_awaits_it(jobs):
     await asyncio.sleep(0)
     release.set()
     assert await drain == {JobState.COMPLETED: 1}
+
+
+def test_a_drain_finds_what_is_due_in_a_store_that_may_wait(tmp_path):
+    app = Supervisor(SqliteStore(tmp_path / "jobs.db"), queues={"default": 2, "mail": 1})
+
+    @app.worker
+    def work() -> None:
+        pass
+
+    @app.worker(queue="mail")
+    async def send() -> None:
+        pass
+
+    for _ in range(10):
+        app.enqueue_many([work.job()] * 5 + [send.job()] * 5)
+        assert app.drain() == {JobState.COMPLETED: 10}

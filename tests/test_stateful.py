@@ -4,11 +4,14 @@ The model is written from what the API promises, in dictionaries. Handlers run i
 the test plays itself run through the verbs of the store, so that jobs are seen while they run, when they are rescued,
 and when somebody writes too late. Time moves only between steps.
 
+One walk goes over two stores at once, which get the same calls and must look the same after each (I-26).
+
 `make verify` walks longer (`ZJOBS_WALKS=long`). Another store joins with a class that has `make_store`.
 """
 
 import os
 import sys
+import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +22,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import zjobs
-from zjobs.rows import Acked, AckRow, Failure, Heartbeat, JobEvent
+from zjobs.cron import Schedule
+from zjobs.crontab import CronEntry
+from zjobs.rows import Acked, AckRow, Failure, Heartbeat, JobEvent, JobFilter, NewJob
 from zjobs.testing import ManualClock
 
 sys.path.insert(0, str(Path(__file__).parent))
 from dict_store import DictStore
+from twin_store import TwinStore
 
 settings.register_profile("short", max_examples=100, stateful_step_count=40, deadline=None)
 settings.register_profile("long", max_examples=3000, stateful_step_count=100, deadline=None)
@@ -518,6 +524,67 @@ class MemoryStoreWalk(Walk):
         return zjobs.MemoryStore(clock=clock)
 
 
+class OnDisk(Walk):
+    """The file of a walk is in memory where the machine has a place for that, and gone after it."""
+
+    def make_file(self):
+        shared = Path("/dev/shm")  # noqa: S108 - the folder made there has a random name and is its owner's only
+        self.folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        return Path(self.folder.name) / "jobs.db"
+
+    def teardown(self):
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
+
+
+class SqliteStoreWalk(OnDisk):
+    def make_store(self, clock):
+        return zjobs.SqliteStore(self.make_file(), clock=clock)
+
+
+class TwinStoreWalk(OnDisk):
+    def make_store(self, clock):
+        return TwinStore(zjobs.MemoryStore(clock=clock), zjobs.SqliteStore(self.make_file(), clock=clock))
+
+    @rule(queue=st.sampled_from(QUEUES), concurrency=st.sampled_from([None, 1, 3]))
+    def scale(self, queue, concurrency):
+        self.jobs.scale_queue(queue, concurrency)
+
+    @rule(
+        ids=st.none() | st.lists(st.integers(1, 12), max_size=4),
+        states=st.lists(st.sampled_from(S), max_size=3),
+        queue=st.sampled_from([None, *QUEUES]),
+        unique_key=st.sampled_from([None, None, "a"]),
+        after=st.none() | st.integers(1, 12),
+        newest_first=st.booleans(),
+        limit=st.none() | st.integers(0, 4),
+    )
+    def read(self, *, limit, **which):
+        """Whatever is asked for, both find the same, in the same order."""
+        self.jobs.store.list(JobFilter(**which, limit=limit))
+        self.jobs.store.count(JobFilter(**which))
+
+    @rule(
+        minute=st.integers(0, 3),
+        key=st.sampled_from([None, "a"]),
+        verb=st.sampled_from(["declare", "tick", "tick", "tick", "skip", "pause", "resume", "forget"]),
+    )
+    def schedule(self, minute, key, verb):
+        """The model does not know the jobs of ticks, so they end at once."""
+        store, at = self.jobs.store, self.clock.now().replace(second=0, microsecond=0) + timedelta(minutes=minute)
+        match verb:
+            case "declare":
+                store.save_cron(CronEntry(name="nightly", schedule=Schedule("* * * * *"), worker="act"))
+            case "tick" | "skip":
+                job = NewJob("act", b'{"script":["return"]}', queue="ticks", unique_key=key and f"tick {key}")
+                store.tick("nightly", at, job if verb == "tick" else None)
+                store.delete(JobFilter(queue="ticks"))
+            case "pause" | "resume":
+                store.set_cron_paused("nightly", paused=verb == "pause")
+            case _:
+                store.delete_cron("nightly")
+
+
 # A failing walk takes its time to be shortened; cut off, it would not be shown at all.
 @pytest.mark.timeout(900)
 class TestMemoryStore(MemoryStoreWalk.TestCase):
@@ -527,6 +594,28 @@ class TestMemoryStore(MemoryStoreWalk.TestCase):
 @pytest.mark.timeout(900)
 class TestDictStore(DictStoreWalk.TestCase):
     settings = settings(WALKS, max_examples=WALKS.max_examples // 3)
+
+
+@pytest.mark.timeout(900)
+class TestSqliteStore(SqliteStoreWalk.TestCase):
+    settings = settings(WALKS, max_examples=WALKS.max_examples // 3)
+
+
+@pytest.mark.timeout(900)
+class TestMemoryBesideSqlite(TwinStoreWalk.TestCase):
+    settings = settings(WALKS, max_examples=WALKS.max_examples // 4)
+
+
+def test_stores_that_are_not_the_same_are_told_apart():
+    clock = ManualClock()
+    first, second = zjobs.MemoryStore(clock=clock), zjobs.MemoryStore(clock=clock)
+    twins = TwinStore(first, second)
+    twins.enqueue([NewJob("act", b"{}", unique_key="a")])
+    second.cancel(JobFilter())
+    with pytest.raises(AssertionError, match="jobs after pause"):
+        twins.pause("default")
+    with pytest.raises(AssertionError, match="enqueue"):
+        twins.enqueue([NewJob("act", b"{}", unique_key="a")])
 
 
 def test_a_job_that_has_just_become_due_runs_before_a_later_one():

@@ -419,6 +419,8 @@ class Engine:
         """Stops; see `Supervisor.stop`. Returns the ids of jobs whose handlers still run."""
     def hurry(self) -> None:
         """Makes a stop that waits for handlers go on to its next step."""
+    def claim_here(self, queue: int) -> None:
+        """Claims for a queue, in this thread."""
     def flush(self) -> None:
         """Writes the acks that wait."""
     def hear(self) -> tuple[list[int], list[int]]:

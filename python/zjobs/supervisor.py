@@ -457,6 +457,7 @@ class Supervisor(AsyncControl, Schedules):
         Raises:
             AlreadyStarted: It runs; its own threads do the work.
             NotFound: It does not work on that queue.
+            StoreUnavailable: The store cannot be reached; what was due stays due.
         """
         if self.is_running:
             message = "drain() runs jobs in this thread, but the supervisor runs them on its own; use wait(job)"
@@ -491,6 +492,9 @@ class Supervisor(AsyncControl, Schedules):
         self._store.stage()
         ran = False
         for index in indices:
+            if self._store.blocks:
+                # Its own thread claims from it, too late for whoever looks only once.
+                self._engine.claim_here(index)
             ran |= run_here(self._engine.slot(index, False), None)  # noqa: FBT003 - the lane
             ran |= run_here(self._engine.slot(index, True), runner)  # noqa: FBT003 - the lane
         if self._store.blocks:

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zjobs_engine::clock::{Clock, System};
-use zjobs_sim::{Bug, Telling, Violation, hunt, simulate};
+use zjobs_sim::{Bug, Ground, Telling, Violation, hunt, simulate};
 
-const USAGE: &str = "usage: sim --seeds N [--start S] | --seed N [--bug NAME] | --bugs";
+const USAGE: &str = "usage: sim [--store memory|sqlite|both] --seeds N [--start S] | --seed N [--bug NAME] | --bugs";
 /// A deliberate bug that hides longer than this is not found.
 const HUNT: u64 = 10_000;
 /// Seeds between two lines of progress.
@@ -19,12 +19,16 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.replace('_', "").parse::<u64>().ok()
     };
-    let named = arguments.iter().position(|one| one == "--bug").and_then(|at| arguments.get(at + 1));
-    let bug = named.and_then(|name| Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == *name));
-    let clean = match (number("--seeds"), number("--seed"), arguments.iter().any(|one| one == "--bugs")) {
-        (Some(seeds), None, false) => many(number("--start").unwrap_or(0), seeds),
-        (None, Some(seed), false) => one(seed, bug),
-        (None, None, true) => bugs(),
+    let word = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let bug = word("--bug").and_then(|name| Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == *name));
+    let ground = Ground::named(word("--store").unwrap_or("memory"));
+    let clean = match (ground, number("--seeds"), number("--seed"), arguments.iter().any(|one| one == "--bugs")) {
+        (Some(ground), Some(seeds), None, false) => many(ground, number("--start").unwrap_or(0), seeds),
+        (Some(ground), None, Some(seed), false) => one(ground, seed, bug),
+        (Some(ground), None, None, true) => bugs(ground),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -33,8 +37,8 @@ fn main() -> ExitCode {
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, bug: Option<Bug>) -> bool {
-    match simulate(seed, bug, Telling::Aloud) {
+fn one(ground: Ground, seed: u64, bug: Option<Bug>) -> bool {
+    match simulate(seed, ground, bug, Telling::Aloud) {
         Ok(run) => println!("seed {seed}: all invariants held, {} steps, digest {:016x}", run.steps, run.digest),
         Err(violation) => {
             println!("seed {seed}: {violation}");
@@ -45,7 +49,7 @@ fn one(seed: u64, bug: Option<Bug>) -> bool {
 }
 
 /// Runs the seeds on all processors; stops at the first violation.
-fn many(start: u64, seeds: u64) -> bool {
+fn many(ground: Ground, start: u64, seeds: u64) -> bool {
     let (next, steps, broken) = (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
     let found: Mutex<Vec<(u64, Violation)>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -58,7 +62,7 @@ fn many(start: u64, seeds: u64) -> bool {
                     if seed >= start + seeds {
                         return;
                     }
-                    match simulate(seed, None, Telling::Silent) {
+                    match simulate(seed, ground, None, Telling::Silent) {
                         Ok(run) => drop(steps.fetch_add(run.steps.into(), Ordering::Relaxed)),
                         Err(violation) => {
                             broken.store(true, Ordering::Relaxed);
@@ -77,7 +81,7 @@ fn many(start: u64, seeds: u64) -> bool {
     let mut found = found.into_inner().unwrap_or_default();
     found.sort_by_key(|(seed, _)| *seed);
     if let Some((seed, violation)) = found.first() {
-        println!("seed {seed}: {violation}\n\nreplay it with: make sim SEED={seed}");
+        println!("seed {seed}: {violation}\n\nreplay it with: make sim STORE={} SEED={seed}", ground.name());
         return false;
     }
     let steps = steps.into_inner();
@@ -92,12 +96,12 @@ fn rate(began: zjobs_engine::clock::Moment, seeds: u64) -> f64 {
 }
 
 /// Hunts every deliberate bug and prints the table.
-fn bugs() -> bool {
+fn bugs(ground: Ground) -> bool {
     let mut all = true;
     println!("{:>5}  {:<26} {:>6}  what was seen", "broke", "bug", "seeds");
-    for bug in Bug::ALL {
+    for bug in Bug::ALL.iter().filter(|bug| bug.shows_on(ground)) {
         let invariant = format!("I-{}", bug.breaks());
-        let found = hunt(*bug, HUNT);
+        let found = hunt(*bug, ground, 0..HUNT);
         all &= found.is_some();
         let (seeds, story) = found.map_or_else(
             || ("-".to_owned(), "NOT FOUND".to_owned()),

@@ -2,10 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use zjobs_sim::{Bug, CHECKS, Telling, hunt, simulate};
+use zjobs_sim::{Bug, CHECKS, Ground, Telling, hunt, simulate};
 
 /// A bug that hides longer than this is not found.
 const SEEDS: u64 = 10_000;
+
+/// Where on a file to begin to look for bugs that hide for long.
+const FROM: &[(Bug, u64)] = &[
+    (Bug::TakesLateClaims, 160),
+    (Bug::ReleasesOpenClaims, 25),
+    (Bug::ForgetsAcksOnTheirWay, 1525),
+    (Bug::DropsFailedAcks, 50),
+    (Bug::MissesControl, 60),
+    (Bug::NeverPolls, 125),
+];
 
 #[test]
 fn every_invariant_that_is_checked_has_a_bug_that_breaks_it() {
@@ -15,16 +25,21 @@ fn every_invariant_that_is_checked_has_a_bug_that_breaks_it() {
     assert!(CHECKS.is_sorted_by_key(|(invariant, _)| *invariant));
 }
 
+fn shown_on(ground: Ground) -> impl Iterator<Item = Bug> {
+    Bug::ALL.iter().copied().filter(move |bug| bug.shows_on(ground))
+}
+
 #[test]
 fn every_deliberate_bug_is_found() {
-    let hidden: Vec<Bug> = Bug::ALL.iter().copied().filter(|bug| hunt(*bug, SEEDS).is_none()).collect();
+    let hidden: Vec<Bug> =
+        shown_on(Ground::Memory).filter(|bug| hunt(*bug, Ground::Memory, 0..SEEDS).is_none()).collect();
     assert!(hidden.is_empty(), "not found within {SEEDS} seeds: {hidden:?}");
 }
 
 #[test]
 fn without_a_bug_every_invariant_holds() {
     for seed in 0..300 {
-        if let Err(violation) = simulate(seed, None, Telling::Silent) {
+        if let Err(violation) = simulate(seed, Ground::Memory, None, Telling::Silent) {
             panic!("seed {seed}: {violation}; replay it with: make sim SEED={seed}");
         }
     }
@@ -33,13 +48,44 @@ fn without_a_bug_every_invariant_holds() {
 #[test]
 fn a_seed_replays_exactly() {
     for seed in 0..50 {
-        assert_eq!(simulate(seed, None, Telling::Silent), simulate(seed, None, Telling::Silent));
+        assert_eq!(
+            simulate(seed, Ground::Memory, None, Telling::Silent),
+            simulate(seed, Ground::Memory, None, Telling::Silent)
+        );
     }
 }
 
 #[test]
 fn a_bug_shows_in_the_same_seed_each_time() {
     for bug in [Bug::AcceptsStaleReports, Bug::HandsOutTwice] {
-        assert_eq!(hunt(bug, SEEDS), hunt(bug, SEEDS));
+        assert_eq!(hunt(bug, Ground::Memory, 0..SEEDS), hunt(bug, Ground::Memory, 0..SEEDS));
     }
+}
+
+// --- on a file: slower, so fewer seeds; `make sim STORE=both` and `make verify` run many ---
+
+#[test]
+fn memory_and_a_file_are_one_behaviour() {
+    for seed in 0..60 {
+        if let Err(violation) = simulate(seed, Ground::Both, None, Telling::Silent) {
+            panic!("seed {seed}: {violation}; replay it with: make sim STORE=both SEED={seed}");
+        }
+    }
+    assert!(hunt(Bug::StoresDiffer, Ground::Both, 0..60).is_some(), "a difference is not seen");
+}
+
+#[test]
+fn a_seed_replays_exactly_on_a_file() {
+    for seed in 0..10 {
+        let run = || simulate(seed, Ground::Sqlite, None, Telling::Silent);
+        assert_eq!(run(), run());
+    }
+}
+
+#[test]
+fn the_bugs_of_the_runtime_are_found_on_a_file() {
+    let found = |bug: Bug| FROM.iter().find(|(rare, _)| *rare == bug).map_or(0, |(_, from)| *from);
+    let hidden = |bug: &Bug| hunt(*bug, Ground::Sqlite, found(*bug)..found(*bug) + 200).is_none();
+    let hidden: Vec<Bug> = shown_on(Ground::Sqlite).filter(|bug| bug.is_of_the_runtime()).filter(hidden).collect();
+    assert!(hidden.is_empty(), "not found: {hidden:?}");
 }

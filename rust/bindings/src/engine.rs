@@ -258,6 +258,11 @@ impl Engine {
         self.core.engine.node().to_string()
     }
 
+    /// Claims for a queue, in this thread.
+    fn claim_here(&self, py: Python<'_>, queue: usize) -> PyResult<()> {
+        py.detach(|| self.core.engine.claim_here(QueueIndex(queue))).map_err(raised)
+    }
+
     /// Writes the acks that wait.
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.core.engine.flush());

@@ -5,6 +5,8 @@
 
 use zjobs_engine::runtime::sabotage::Sabotage;
 
+use crate::ground::Ground;
+
 macro_rules! bugs {
     ($($(#[doc = $doc:literal])+ $name:ident breaks $invariant:literal,)+) => {
         /// A deliberate bug.
@@ -115,6 +117,8 @@ bugs! {
     PrunesYoung breaks 24,
     /// One stale ack spoils the batch that it is in.
     SpoilsBatches breaks 25,
+    /// A cancel does not reach one of two stores.
+    StoresDiffer breaks 26,
     /// Jobs that were delayed never become available.
     NeverStages breaks 29,
     /// One queue is never claimed from.
@@ -132,6 +136,21 @@ bugs! {
 }
 
 impl Bug {
+    /// Whether the runtime's own rules are broken, whatever the store is.
+    pub const fn is_of_the_runtime(self) -> bool {
+        self.sabotage().is_some() || matches!(self, Self::NeverPolls)
+    }
+
+    /// Whether it can show on that store.
+    pub fn shows_on(self, ground: Ground) -> bool {
+        match self {
+            // A file has no limit that an enqueue could meet, and its own checks refuse an attempt too many.
+            Self::RefusedEnqueueLeavesRows | Self::FailsWithoutEnd => ground == Ground::Memory,
+            Self::StoresDiffer => ground == Ground::Both,
+            _ => true,
+        }
+    }
+
     /// The switch in the engine that makes this bug, for the bugs of the runtime.
     pub(crate) const fn sabotage(self) -> Option<Sabotage> {
         match self {

@@ -1,5 +1,7 @@
 //! The simulator: the real roles of several nodes over one store, on one thread, from one seed.
 //!
+//! The store is one in memory, one in a SQLite file, or both at once ([`Ground`]).
+//!
 //! Time, chance, threads and the store's failures belong to the seed, so a run that goes wrong can be repeated exactly.
 //! After every commit an oracle that knows only the invariants judges what changed; when the faults have stopped it
 //! judges that everything settles. To prove that the oracle sees, every invariant can be broken on purpose
@@ -7,19 +9,23 @@
 
 mod bug;
 mod client;
+mod ground;
 mod link;
 mod node;
 mod oracle;
 mod plan;
 mod saboteur;
 mod time;
+mod twins;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use zjobs_engine::runtime::sabotage;
 
 pub use bug::Bug;
+pub use ground::Ground;
 pub use oracle::{CHECKS, Violation};
 
 /// Whether a run is told step by step.
@@ -41,10 +47,16 @@ pub struct Run {
 }
 
 /// Runs one seed, with or without a deliberate bug. Returns what it was like, or what did not hold; a panic breaks I-35.
-pub fn simulate(seed: u64, bug: Option<Bug>, telling: Telling) -> Result<Run, Violation> {
+pub fn simulate(seed: u64, ground: Ground, bug: Option<Bug>, telling: Telling) -> Result<Run, Violation> {
     sabotage::switch(bug.and_then(Bug::sabotage));
-    let world = world::World::new(seed, bug, telling == Telling::Aloud);
-    let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        let world = world::World::new(seed, ground, bug, telling == Telling::Aloud);
+        let world = world.map_err(|error| Violation { invariant: 35, story: format!("no store: {error}") })?;
+        let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+        // Nodes know the world and the world its nodes.
+        world.part();
+        run.unwrap_or_else(|panic| resume_unwind(panic))
+    }));
     sabotage::switch(None);
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -53,9 +65,9 @@ pub fn simulate(seed: u64, bug: Option<Bug>, telling: Telling) -> Result<Run, Vi
     })
 }
 
-/// The first of the seeds below `most` in which the bug breaks the invariant that it is there for.
-pub fn hunt(bug: Bug, most: u64) -> Option<(u64, Violation)> {
-    let broken = |seed| simulate(seed, Some(bug), Telling::Silent).err();
+/// The first of the seeds in which the bug breaks the invariant that it is there for.
+pub fn hunt(bug: Bug, ground: Ground, mut seeds: Range<u64>) -> Option<(u64, Violation)> {
+    let broken = |seed| simulate(seed, ground, Some(bug), Telling::Silent).err();
     let hit = |violation: &Violation| violation.invariant == bug.breaks();
-    (0..most).find_map(|seed| Some((seed, broken(seed).filter(hit)?)))
+    seeds.find_map(|seed| Some((seed, broken(seed).filter(hit)?)))
 }

@@ -223,6 +223,10 @@ impl Store for Link {
         self.read("queues", |store| store.queues())
     }
 
+    fn settings(&self) -> Result<Vec<QueueRow>> {
+        self.read("settings", |store| store.settings())
+    }
+
     fn save_cron(&self, entry: &CronEntry) -> Result<()> {
         self.read("save_cron", |store| store.save_cron(entry))
     }

@@ -54,6 +54,7 @@ pub const CHECKS: &[(u8, &str)] = &[
     (23, "a job that crashed too often is not started again"),
     (24, "prune deletes final jobs past their retention only"),
     (25, "the fate of an ack does not depend on its batch"),
+    (26, "two stores that get the same calls answer and look the same"),
     (29, "every due job of a queue with a living node is claimed and settles"),
     (30, "jobs of dead nodes are taken back in time"),
     (31, "acks are answered in time once the store answers"),
@@ -209,6 +210,11 @@ impl Oracle {
             self.look(did, store);
         }
         self.after(did);
+    }
+
+    /// Two stores that got the same calls are not the same any more.
+    pub(crate) fn differ(&mut self, story: &str) {
+        self.fail(26, || format!("the stores differ: {story}"));
     }
 
     /// Every row that the oracle knows now.

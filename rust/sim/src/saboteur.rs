@@ -1,10 +1,11 @@
-//! The store of the simulation: a `MemoryStore`, or one that lies about it in one deliberate way.
+//! The store of the simulation: the real one, or one that lies about it in one deliberate way.
 //!
 //! The bugs are grouped by verb: `running` has those of the walk of a job, `upkeep` those of nodes and of people.
 
 mod running;
 mod upkeep;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,8 +14,8 @@ use zjobs_engine::job::{Job, JobId, Lease, Name, NewJob, NodeId, Payload};
 use zjobs_engine::outcome::Ack;
 use zjobs_engine::state::State;
 use zjobs_engine::store::{
-    Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, MemoryStore, NodeRow, Paused,
-    Pulse, QueueRow, Report, Rescued, Retention, Retried, Staged, Store, Subscriber, Ticked,
+    Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
+    QueueRow, Report, Rescued, Retention, Retried, Staged, Store, Subscriber, Ticked,
 };
 use zjobs_engine::sync::Weak;
 use zjobs_engine::{Result, Timestamp};
@@ -31,13 +32,13 @@ struct Memory {
 }
 
 pub(crate) struct Saboteur {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     bug: Option<Bug>,
     memory: Mutex<Memory>,
 }
 
 impl Saboteur {
-    pub(crate) fn new(inner: MemoryStore, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Store>, bug: Option<Bug>) -> Self {
         Self { inner, bug, memory: Mutex::default() }
     }
 
@@ -185,6 +186,10 @@ impl Store for Saboteur {
 
     fn queues(&self) -> Result<Vec<QueueRow>> {
         self.inner.queues()
+    }
+
+    fn settings(&self) -> Result<Vec<QueueRow>> {
+        self.inner.settings()
     }
 
     fn save_cron(&self, entry: &CronEntry) -> Result<()> {

@@ -13,20 +13,24 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use parking_lot::{Mutex, MutexGuard};
+use tempfile::TempDir;
+use zjobs_engine::Result;
 use zjobs_engine::clock::Moment;
 use zjobs_engine::runtime::Engine;
-use zjobs_engine::store::{MemoryConfig, MemoryStore, Signal, Store, Subscriber};
+use zjobs_engine::store::{Store, Subscriber};
 use zjobs_engine::telemetry::Silent;
 
 use crate::Run;
 use crate::bug::Bug;
 use crate::client;
+use crate::ground::{Ground, Laid};
 use crate::link::Link;
 use crate::node::{Action, Life, Node};
 use crate::oracle::{Did, Oracle, Violation};
 use crate::plan::{POLL, Plan};
 use crate::saboteur::Saboteur;
 use crate::time::{Skewed, Timeline};
+use crate::twins::{Post, Twins};
 
 /// How deep calls may be inside of calls.
 const DEPTH: usize = 3;
@@ -41,25 +45,15 @@ pub(crate) struct Fate {
     pub(crate) cut: bool,
 }
 
-/// Collects the signals of one transaction, until the oracle has seen it.
-#[derive(Default)]
-struct Post {
-    signals: Mutex<Vec<Signal>>,
-}
-
-impl Subscriber for Post {
-    fn signal(&self, signal: &Signal) {
-        self.signals.lock().push(signal.clone());
-    }
-}
-
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) time: Arc<Timeline>,
     bug: Option<Bug>,
     tells: bool,
     store: Saboteur,
+    twins: Option<Arc<Twins>>,
     store_clock: Arc<Skewed>,
+    /// Collects the signals of one transaction, until the oracle has seen it.
     post: Arc<Post>,
     nodes: Mutex<Vec<Arc<Node>>>,
     client: Mutex<Option<Arc<Link>>>,
@@ -72,25 +66,27 @@ pub(crate) struct World {
     births: AtomicUsize,
     digest: AtomicU64,
     spare: Mutex<Vec<Action>>,
+    /// Where the store is, gone after it.
+    _folder: Option<TempDir>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, bug: Option<Bug>, tells: bool) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, ground: Ground, bug: Option<Bug>, tells: bool) -> Result<Arc<Self>> {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let plan = ground.fit(Plan::draw(&mut rng));
         let time = Arc::new(Timeline::default());
         let store_clock = Arc::new(Skewed::new(time.clone(), 0));
-        let clock = store_clock.clone();
-        let memory = MemoryStore::new(MemoryConfig { max_jobs: plan.max_jobs, clock, ..MemoryConfig::default() });
+        let Laid { store, twins, folder } = ground.lay(&plan, bug, store_clock.clone())?;
         let post = Arc::new(Post::default());
         let hears: Arc<dyn Subscriber> = post.clone();
-        memory.subscribe(Arc::downgrade(&hears));
+        store.subscribe(Arc::downgrade(&hears));
         let oracle = Mutex::new(Oracle::new(plan.faults.store_steps == 0));
         let world = Arc::new(Self {
             time,
             bug,
             tells,
-            store: Saboteur::new(memory, bug),
+            store: Saboteur::new(store, bug),
+            twins,
             store_clock,
             post,
             nodes: Mutex::default(),
@@ -104,14 +100,15 @@ impl World {
             births: AtomicUsize::new(0),
             digest: AtomicU64::new(0),
             spare: Mutex::default(),
+            _folder: folder,
             plan,
         });
         *world.client.lock() = Some(Arc::new(Link::new(world.clone(), None)));
-        world
+        Ok(world)
     }
 
     /// Runs the whole seed. Returns what it was like.
-    pub(crate) fn run(self: &Arc<Self>) -> Result<Run, Violation> {
+    pub(crate) fn run(self: &Arc<Self>) -> std::result::Result<Run, Violation> {
         self.note(|| format!("{:?}", self.plan));
         drop(client::declare(&self.store));
         for _ in 0..self.plan.nodes {
@@ -126,12 +123,17 @@ impl World {
         if !self.is_broken() {
             self.stop_all();
         }
-        self.nodes.lock().clear();
-        *self.client.lock() = None;
         if let Some(violation) = self.oracle().violation() {
             return Err(violation.clone());
         }
         Ok(Run { steps: self.steps.load(Ordering::Relaxed), digest: self.digest.load(Ordering::Relaxed) })
+    }
+
+    /// Lets go of everybody.
+    pub(crate) fn part(&self) {
+        let nodes = std::mem::take(&mut *self.nodes.lock());
+        drop(nodes);
+        *self.client.lock() = None;
     }
 
     // --- what the others need ---
@@ -147,7 +149,11 @@ impl World {
     }
 
     pub(crate) fn observe(&self, did: &Did<'_>) {
-        self.oracle.lock().observe(did, &self.store, self.time.moment());
+        let mut oracle = self.oracle.lock();
+        if let Some(difference) = self.twins.as_ref().and_then(|twins| twins.difference()) {
+            oracle.differ(&difference);
+        }
+        oracle.observe(did, &self.store, self.time.moment());
     }
 
     pub(crate) fn is_healed(&self) -> bool {
@@ -216,7 +222,7 @@ impl World {
 
     /// Hands the signals of the last transaction to the nodes; some get lost.
     pub(crate) fn deliver(&self) {
-        let signals = std::mem::take(&mut *self.post.signals.lock());
+        let signals = self.post.take();
         if signals.is_empty() {
             return;
         }

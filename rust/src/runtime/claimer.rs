@@ -15,7 +15,7 @@ use crate::runtime::running::{Lane, Running};
 use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::shared::Shared;
 use crate::store::{Claim, Store};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// How long a job of an unknown worker is put back.
 const UNKNOWN_WORKER_DELAY: Duration = Duration::from_secs(15);
@@ -27,6 +27,7 @@ const FASTEST_POLL: Duration = Duration::from_millis(50);
 pub struct OpenClaims {
     // Odd while a claim is open.
     turns: Vec<AtomicU64>,
+    alone: Vec<Mutex<()>>,
 }
 
 /// A claim on its way; it ends with this.
@@ -42,7 +43,8 @@ impl Drop for Open<'_> {
 impl OpenClaims {
     /// None is open.
     pub fn new(queues: usize) -> Self {
-        Self { turns: (0..queues).map(|_| AtomicU64::new(0)).collect() }
+        let alone = (0..queues).map(|_| Mutex::new(())).collect();
+        Self { turns: (0..queues).map(|_| AtomicU64::new(0)).collect(), alone }
     }
 
     fn open(&self, queue: QueueIndex) -> Open<'_> {
@@ -116,8 +118,15 @@ pub fn fill(shared: &Arc<Shared>, queue: QueueIndex) {
     }
 }
 
+/// Claims for a thread that cannot wait to be told: what was due before is in the pool afterwards, as far as there is room.
+pub fn claim_here(shared: &Arc<Shared>, queue: QueueIndex) -> Result<()> {
+    claim(shared, &*shared.store, queue).map(drop)
+}
+
 /// Claims what the queue has room for. Returns how many jobs came and how many were wanted.
 fn claim(shared: &Arc<Shared>, store: &dyn Store, queue: QueueIndex) -> Result<(usize, usize)> {
+    // The role, or a thread that claims for itself. Where the store never waits, `fill` lets in one at a time.
+    let _alone = shared.blocks.then(|| shared.claims.alone[queue.0].lock());
     let wanted = shared.pool.demand(queue);
     // Read here: the claims of other queues in the same tick may have taken long.
     let now = shared.clock.moment();

@@ -162,6 +162,11 @@ impl Engine {
         rescuer::rescue_all(&self.shared, &*self.shared.store)
     }
 
+    /// Claims for the queue on this thread: what was due before can be taken by [`Engine::next`] afterwards.
+    pub fn claim_here(&self, queue: QueueIndex) -> Result<()> {
+        claimer::claim_here(&self.shared, queue)
+    }
+
     /// Takes a job for a free slot. The slot must call [`Engine::finish`] with the same job afterwards.
     pub fn next(&self, queue: QueueIndex, lane: Lane) -> Next {
         self.next_at(queue, lane, self.shared.clock.moment())

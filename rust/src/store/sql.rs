@@ -19,7 +19,7 @@ pub mod sqlite {
     queries! { "sqlite":
         ack, ask, bury, cancel, claim, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
         errors, find_key, forget_nodes, forget_ticks, get, heartbeat, held, list, list_newest, next_due, node, node_id, nodes,
-        orphans, peek, prunable, prune, queues, register, report, rescue, retire, retry, save_cron, set_cron_paused,
+        orphans, outdated, peek, prunable, prune, queues, register, report, rescue, retire, retry, save_cron, set_cron_paused,
         settings, stage, take_key, tick, ticked, why,
     }
 

@@ -3,6 +3,7 @@
 pub mod fixture;
 mod neighbours;
 mod sql;
+mod upkeep;
 
 use crate::conformance::conformance;
 

@@ -3,7 +3,7 @@
 use zjobs_engine::job::{Job, NewJob, NodeId, When};
 use zjobs_engine::outcome::Ack;
 use zjobs_engine::state::{Event, State};
-use zjobs_engine::store::{Acked, Claim, Enqueued, Report, Staged, Store};
+use zjobs_engine::store::{Acked, Claim, Enqueued, Report, Staged};
 use zjobs_engine::{Error, Result};
 
 use super::{Saboteur, one};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zjobs_engine::Result;
 use zjobs_engine::limits;
 use zjobs_engine::state::State;
-use zjobs_engine::store::{Cancelled, CronTick, Enqueued, Filter, Heartbeat, Pulse, Rescued, Retention, Store, Ticked};
+use zjobs_engine::store::{Cancelled, CronTick, Enqueued, Filter, Heartbeat, Pulse, Rescued, Retention, Ticked};
 
 use super::{Saboteur, one};
 use crate::bug::Bug;

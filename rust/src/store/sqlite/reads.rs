@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::{Job, JobId, Name, NodeId};
 use crate::state::State;
 use crate::store::sql::sqlite as sql;
+use crate::store::sqlite::by_hand::TICKS_KEPT;
 use crate::store::sqlite::nodes::Standing;
 use crate::store::sqlite::rows;
 use crate::store::sqlite::writer::Verb;
@@ -209,7 +210,7 @@ pub(super) fn horizons(retention: &Retention, now: Timestamp) -> Vec<(State, Tim
     ages.into_iter().filter_map(|(state, age)| Some((state, now - age?))).collect()
 }
 
-/// Whether a prune would find anything.
+/// Whether a prune would find anything: jobs, or what only they kept.
 pub(super) fn has_old(connection: &Connection, retention: &Retention, now: Timestamp) -> Verb<bool> {
     let mut statement = connection.prepare_cached(sql::prunable)?;
     for (state, horizon) in horizons(retention, now) {
@@ -217,7 +218,9 @@ pub(super) fn has_old(connection: &Connection, retention: &Retention, now: Times
             return Ok(true);
         }
     }
-    Ok(false)
+    let horizon = now - TICKS_KEPT;
+    let mut statement = connection.prepare_cached(sql::outdated)?;
+    Ok(statement.query_row(named_params! {":horizon": horizon.0}, |row| row.get(0))?)
 }
 
 pub(super) fn crons(connection: &Connection) -> Verb<Vec<CronRow>> {

@@ -1,0 +1,229 @@
+"""The judge: what the marks and the file say together must be possible.
+
+`python -m crash.checker DATABASE MARKS` prints a verdict as JSON. The rules:
+
+* **lost**: every job whose enqueue returned is there, as it was meant; an enqueue that was cut off is there as a whole
+  or not at all, and nothing else is there.
+* **stuck**: every job is in a final state.
+* **overlap**: a run begins after the one before it has ended, or after its process was killed; so do runs of all jobs
+  with one unique key.
+* **re-run**: a job runs again only after a failure that its handler raised, or because its process was killed while it
+  ran, or just after it had returned and before that was written. So each kill costs at most what ran and what was not
+  yet flushed.
+* **attempt**: leases and attempts grow from run to run, and the row agrees with the last of them.
+* **cancel**: what was cancelled by hand does not start any more, and ends cancelled.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from crash.evidence import Evidence, Row, Run, gather
+from crash.jobs import FAILURES, SLOTS
+
+__all__ = ["Verdict", "judge"]
+
+COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
+FINAL = {COMPLETED, DISCARDED, CANCELLED}
+CRASHES = 3
+"""Deaths of its node after which a job is given up."""
+KEPT_ERRORS = 10
+FLUSHED = 1_000_000_000
+"""Nanoseconds after which the end of a run is written for certain: hundreds of ack windows."""
+BACKLOG = 4 * 256
+"""Ends that may wait to be written before a process claims no more: four batches."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found: problems by rule, and what the kills cost."""
+
+    problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    jobs: int = 0
+    runs: int = 0
+    kills: int = 0
+    cut: int = 0
+    """Runs that a kill cut off."""
+    reruns: int = 0
+    """Runs that a kill made necessary: of jobs that ran, or whose end was not yet written."""
+    unflushed: int = 0
+    """Of those: of jobs whose handler had returned."""
+    allowed: int = 0
+    """Runs that were cut off or had ended so shortly before that they may not have been written."""
+    most: int = 0
+    """The most of them that one kill made necessary."""
+    oldest: float = 0.0
+    """Seconds before the kill at which the first of those handlers had returned, at most."""
+    waits: list[float] = field(default_factory=list)
+    """Seconds from each kill to the next run of each job that it cut off."""
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Judges everything that is known."""
+    verdict = Verdict(jobs=len(evidence.rows), runs=len(evidence.runs), kills=len(evidence.kills))
+    if evidence.damage != "ok":
+        verdict.problems["integrity"].append(evidence.damage)
+    by_job: dict[int, list[Run]] = defaultdict(list)
+    for run in sorted(evidence.runs, key=lambda run: run.begin):
+        by_job[run.job].append(run)
+    deaths = {kill.process: kill.before for kill in evidence.kills}
+    for rule, problems in (
+        ("lost", _lost(evidence)),
+        (
+            "stuck",
+            (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL),
+        ),
+        ("overlap", _overlaps(evidence, by_job, deaths)),
+        ("re-run", _reruns(evidence, by_job, deaths, verdict)),
+        ("attempt", _attempts(evidence, by_job)),
+        ("cancel", _cancels(evidence, by_job)),
+    ):
+        verdict.problems[rule].extend(problems)
+    return verdict
+
+
+def _lost(evidence: Evidence) -> Iterator[str]:
+    rows = evidence.rows
+    tokens = Counter(row.token for row in rows.values())
+    for batch in evidence.batches:
+        there = tokens.pop(batch.token, 0)
+        if batch.made is None:
+            if there > batch.count:
+                yield f"an enqueue of {batch.count} jobs that was cut off left {there}"
+            continue
+        if len(batch.made) + len(batch.met) != batch.count or there != len(batch.made):
+            yield f"an enqueue of {batch.count} jobs returned {len(batch.made) + len(batch.met)} and left {there}"
+        for job in batch.made:
+            if job not in rows or rows[job].token != batch.token:
+                yield f"job {job} was enqueued and is not there"
+        for job in batch.met:
+            if job not in rows:
+                yield f"job {job} had the unique key of a new one and is not there"
+    for token, there in tokens.items():
+        yield f"{there} jobs of the enqueue {token!r}, which nobody meant"
+
+
+def _stuck(evidence: Evidence) -> Iterator[str]:
+    return (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL)
+
+
+def _overlaps(evidence: Evidence, by_job: dict[int, list[Run]], deaths: dict[str, int]) -> Iterator[str]:
+    keyed: dict[str, list[Run]] = defaultdict(list)
+    for job, runs in by_job.items():
+        row = evidence.rows.get(job)
+        if row is not None and row.key is not None:
+            keyed[row.key] += runs
+        yield from _overlap(f"job {job}", runs, deaths)
+    for key, runs in keyed.items():
+        yield from _overlap(f"the jobs with {key!r}", sorted(runs, key=lambda run: run.begin), deaths)
+
+
+def _overlap(whose: str, runs: list[Run], deaths: dict[str, int]) -> Iterator[str]:
+    for run, after in pairwise(runs):
+        over = run.end if run.end is not None else deaths.get(run.process)
+        if over is None:
+            yield f"{whose}: a run in {run.process} never ended, and another began in {after.process}"
+        elif after.begin < over:
+            yield f"{whose}: {after.process} began {(over - after.begin) / 1e6:.3f} ms before the end in {run.process}"
+
+
+def _reruns(
+    evidence: Evidence, by_job: dict[int, list[Run]], deaths: dict[str, int], verdict: Verdict
+) -> Iterator[str]:
+    yield from _cut(evidence, deaths, verdict)
+    costs: Counter[str] = Counter()
+    for job, runs in by_job.items():
+        for run, after in pairwise(runs):
+            # A failure that its handler raised is followed by the next attempt, whoever lives.
+            if run.end is None or run.returned:
+                costs[run.process] += 1
+                yield from _rerun(job, run, after, deaths.get(run.process), verdict)
+    verdict.most = max(costs.values(), default=0)
+    for process, count in costs.items():
+        if count > SLOTS + BACKLOG:
+            yield f"the end of {process} made {count} jobs run again: more than its slots and its backlog hold"
+
+
+def _cut(evidence: Evidence, deaths: dict[str, int], verdict: Verdict) -> Iterator[str]:
+    """Counts what each kill may cost."""
+    running: Counter[str] = Counter()
+    for run in evidence.runs:
+        death = deaths.get(run.process)
+        if run.end is None:
+            running[run.process] += 1
+        if run.end is None and death is None:
+            yield f"job {run.job} never ended in {run.process}, which was not killed"
+        elif death is not None and (run.end is None or run.end > death - FLUSHED):
+            verdict.allowed += 1
+    verdict.cut = running.total()
+    for process, count in running.items():
+        if count > SLOTS:
+            yield f"{count} handlers ran in {process}, which has {SLOTS} slots"
+
+
+def _rerun(job: int, run: Run, after: Run, death: int | None, verdict: Verdict) -> Iterator[str]:
+    verdict.reruns += 1
+    if death is None:
+        yield f"job {job} ran again although {run.process} was not killed"
+    elif run.end is None:
+        verdict.waits.append((after.begin - death) / 1e9)
+    elif run.end < death - FLUSHED:
+        yield f"job {job} ran again although it had returned {(death - run.end) / 1e9:.1f} s before the kill"
+    else:
+        verdict.unflushed += 1
+        verdict.oldest = max(verdict.oldest, (death - run.end) / 1e9)
+
+
+def _attempts(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
+    for job, runs in by_job.items():
+        for run, after in pairwise(runs):
+            if after.lease <= run.lease or after.attempt <= run.attempt:
+                yield f"job {job}: lease {run.lease} -> {after.lease}, attempt {run.attempt} -> {after.attempt}"
+        if job not in evidence.rows:
+            yield f"job {job} ran and is not there"
+    for row in evidence.rows.values():
+        yield from _row(row, by_job.get(row.id, []))
+
+
+def _row(row: Row, runs: list[Run]) -> Iterator[str]:
+    last = runs[-1] if runs else None
+    if row.attempt != row.lease or (last is not None and (last.lease, last.attempt) > (row.lease, row.attempt)):
+        yield f"job {row.id} has attempt {row.attempt} and lease {row.lease} after {len(runs)} runs"
+    if row.state == COMPLETED and (last is None or not last.returned or last.lease != row.lease):
+        yield f"job {row.id} is completed, and its last run did not return under lease {row.lease}"
+    if row.state == DISCARDED and row.crashes < CRASHES:
+        yield f"job {row.id} was discarded after {row.crashes} crashes"
+    if row.state == CANCELLED and row.worker != "unwanted":
+        yield f"job {row.id} of {row.worker} is cancelled, and nobody did that"
+    lost = row.errors.count("NodeLost")
+    if len(row.errors) < KEPT_ERRORS and lost != row.crashes:
+        yield f"job {row.id} has {row.crashes} crashes and {lost} errors that say so"
+    failures = row.errors.count("ValueError")
+    if row.worker == "flaky" and row.state == COMPLETED and failures != FAILURES:
+        yield f"job {row.id} completed after {failures} failures, not {FAILURES}"
+    if sum(run.end is not None and not run.returned for run in runs) < failures:
+        yield f"job {row.id} has {failures} failures that no handler raised"
+
+
+def _cancels(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
+    for cancel in evidence.cancels:
+        row = evidence.rows.get(cancel.job)
+        if row is None or cancel.state in {"completed", "discarded"}:
+            continue
+        if row.state != CANCELLED:
+            yield f"job {cancel.job} was cancelled while {cancel.state} and ended in state {row.state}"
+        if cancel.state == "cancelled" and any(run.begin > cancel.at for run in by_job.get(cancel.job, [])):
+            yield f"job {cancel.job} was cancelled and started afterwards"
+
+
+def main(database: str, folder: str) -> None:
+    verdict = judge(gather(Path(database), Path(folder)))
+    json.dump({name: getattr(verdict, name) for name in Verdict.__slots__}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

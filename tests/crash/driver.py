@@ -1,0 +1,152 @@
+"""Starts the processes, kills them at random, starts them anew, and waits until all is settled."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crash.jobs import open_supervisor
+from crash.marks import Marks, now
+from zjobs import JobState
+
+__all__ = ["MisbehavedError", "Plan", "Times", "drive"]
+
+WORKERS = 4
+PATIENCE = 60.0
+"""Seconds without any change after which what is not settled is stuck."""
+LIVE = (JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, JobState.SCHEDULED)
+
+
+class MisbehavedError(Exception):
+    """A process ended by itself, or did not end when it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it."""
+
+    kills: int
+    jobs: int
+    seed: int
+    pause: float
+    """Seconds between two kills, on average."""
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second, so that they last as long as the kills."""
+        return self.jobs / max(self.kills * self.pause, 1.0)
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds that the parts took."""
+
+    kills: float = 0.0
+    settling: float = 0.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One place in the crew, and who has it now."""
+
+    role: str
+    number: int
+    arguments: list[str]
+    lives: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    name: str = ""
+
+    def start(self, database: Path, folder: Path) -> None:
+        self.lives += 1
+        self.name = f"{self.role}-{self.number}-{self.lives}"
+        command = [sys.executable, "-m", f"crash.{self.role}", str(database), str(folder), self.name, *self.arguments]
+        with (folder / f"{self.name}.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+
+@dataclass(slots=True)
+class Crew:
+    """All processes."""
+
+    database: Path
+    folder: Path
+    members: list[Member] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Nobody has ended but a producer that is done."""
+        for member in self.members:
+            code = member.process.poll()
+            if code is not None and (member.role, code) != ("producer", 0):
+                log = (self.folder / f"{member.name}.log").read_text(errors="replace")
+                raise MisbehavedError(f"{member.name} ended by itself with status {code}:\n{log[-4000:]}")
+
+    def living(self) -> list[Member]:
+        return [member for member in self.members if member.process.poll() is None]
+
+    def stop(self, seconds: float) -> None:
+        """Ends all in order."""
+        for member in self.living():
+            member.process.send_signal(signal.SIGTERM)
+        for member in self.members:
+            code = member.process.wait(seconds)
+            if code != 0:
+                log = (self.folder / f"{member.name}.log").read_text(errors="replace")
+                raise MisbehavedError(f"{member.name} stopped with status {code}:\n{log[-4000:]}")
+
+    def abandon(self) -> None:
+        for member in self.living():
+            member.process.kill()
+            member.process.wait()
+
+
+def drive(plan: Plan, database: Path, folder: Path) -> Times:
+    """Runs the plan until every job is settled, or nothing changes any more; the checker says which.
+
+    Raises:
+        MisbehavedError: A process did not behave.
+    """
+    rng, marks, times = random.Random(plan.seed), Marks(folder, "driver"), Times()
+    producer = Member("producer", 0, [str(plan.jobs), str(plan.rate), str(plan.seed)])
+    crew = Crew(database, folder, [*(Member("worker", number, []) for number in range(WORKERS)), producer])
+    try:
+        began = time.monotonic()
+        for member in crew.members:
+            member.start(database, folder)
+        for _ in range(plan.kills):
+            time.sleep(rng.uniform(0, 2 * plan.pause))
+            crew.check()
+            kill(rng.choice(crew.living()), crew, marks)
+        times.kills = time.monotonic() - began
+        began = time.monotonic()
+        settle(crew, producer)
+        times.settling = time.monotonic() - began
+        crew.stop(40)
+    finally:
+        crew.abandon()
+    return times
+
+
+def kill(victim: Member, crew: Crew, marks: Marks) -> None:
+    before = now()
+    victim.process.kill()
+    victim.process.wait()
+    marks.write("kill", victim.name, before, now())
+    victim.start(crew.database, crew.folder)
+
+
+def settle(crew: Crew, producer: Member) -> None:
+    jobs = open_supervisor(crew.database)
+    seen, since = None, time.monotonic()
+    while time.monotonic() - since < PATIENCE:
+        crew.check()
+        counts = jobs.count_by_state()
+        if producer.process.poll() == 0 and not any(counts[state] for state in LIVE):
+            return
+        if counts != seen:
+            seen, since = counts, time.monotonic()
+        time.sleep(0.2)

@@ -1,0 +1,17 @@
+"""One worker process: `python -m crash.worker DATABASE MARKS NAME`. A SIGTERM ends it in order."""
+
+import sys
+from pathlib import Path
+
+from crash.jobs import Kinds, open_supervisor
+from crash.marks import Marks
+
+
+def main(database: str, folder: str, name: str) -> None:
+    jobs = open_supervisor(Path(database))
+    Kinds.on(jobs, Marks(Path(folder), name))
+    jobs.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

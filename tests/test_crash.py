@@ -1,0 +1,115 @@
+"""Processes on one SQLite file are killed at random and every job is accounted for; the checker sees what is wrong."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from crash.checker import judge
+from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run
+
+COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
+SECOND = 10**9
+
+
+@pytest.mark.timeout(300)
+def test_twenty_kills_lose_nothing_and_run_nothing_twice_at_once(tmp_path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "crash", "--kills", "20", "--jobs", "15000", "--pause", "0.4"]
+    ended = subprocess.run(
+        [*command, "--folder", str(tmp_path / "run"), "--result", str(result)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(result.read_text())
+    assert (found["kills"], found["lost"], found["stuck"], found["overlaps"], found["other"]) == (20, 0, 0, 0, 0)
+    assert found["reruns"] <= found["running_or_unflushed"]
+    assert found["jobs"] > 14_000
+
+
+def evidence():
+    """One job that was cut off by a kill and ran again, and one that was cancelled before it started."""
+    rows = [
+        Row(1, COMPLETED, "noop", "t", attempt=2, lease=2, crashes=1, key=None, errors=("NodeLost",)),
+        Row(2, CANCELLED, "unwanted", "t", attempt=0, lease=0, crashes=0, key=None, errors=()),
+    ]
+    return Evidence(
+        rows={row.id: row for row in rows},
+        runs=[
+            Run(1, 1, 1, 10 * SECOND, "worker-0-1"),
+            Run(1, 2, 2, 12 * SECOND, "worker-1-1", end=13 * SECOND, returned=True),
+        ],
+        batches=[Batch("t", 2, [1, 2])],
+        cancels=[Cancel(2, "cancelled", 11 * SECOND)],
+        kills=[Kill("worker-0-1", 11 * SECOND, 11 * SECOND + 5)],
+    )
+
+
+def rules_broken(found):
+    return {rule for rule, problems in judge(found).problems.items() if problems}
+
+
+def test_what_is_possible_is_no_problem():
+    verdict = judge(evidence())
+    assert rules_broken(evidence()) == set()
+    assert (verdict.cut, verdict.reruns, verdict.unflushed, verdict.allowed, verdict.waits) == (1, 1, 0, 1, [1.0])
+
+
+def edit(found, number, **changes):
+    found.rows[number] = replace(found.rows[number], **changes)
+
+
+def returned_long_before(found):
+    found.runs[0].end, found.runs[0].returned = 10 * SECOND + 1, True
+    found.kills = [Kill("worker-0-1", 12 * SECOND - 1, 12 * SECOND)]
+
+
+FAULTS = {
+    "a job that is gone": ("lost", lambda found: found.rows.pop(2)),
+    "a job that nobody meant": ("lost", lambda found: edit(found, 2, token="other")),  # noqa: S106 - the name of an enqueue
+    "a batch that came in part": ("lost", lambda found: found.batches.append(Batch("u", 3, [7, 8]))),
+    "a batch that came twice": ("lost", lambda found: found.batches.__setitem__(0, Batch("t", 1))),
+    "a holder of a key that is gone": ("lost", lambda found: found.batches.append(Batch("u", 1, [], [9]))),
+    "a job that waits for ever": ("stuck", lambda found: edit(found, 2, state=0)),
+    "a job that runs for ever": ("stuck", lambda found: edit(found, 1, state=1)),
+    "a run beside another": ("overlap", lambda found: setattr(found.runs[1], "begin", 11 * SECOND - 1)),
+    "a run beside one of a living process": ("overlap", lambda found: found.kills.clear()),
+    "a run that never ended": ("re-run", lambda found: found.kills.clear()),
+    "a run after a return long ago": ("re-run", returned_long_before),
+    "a lease that stands still": ("attempt", lambda found: setattr(found.runs[1], "lease", 1)),
+    "an attempt that was not counted": ("attempt", lambda found: edit(found, 1, attempt=1)),
+    "a job completed by nobody": ("attempt", lambda found: setattr(found.runs[1], "returned", False)),
+    "a job given up too early": ("attempt", lambda found: edit(found, 1, state=DISCARDED)),
+    "a crash without its error": ("attempt", lambda found: edit(found, 1, errors=())),
+    "a start after a cancel": (
+        "cancel",
+        lambda found: found.runs.append(Run(2, 1, 1, 12 * SECOND, "worker-1-1", 13 * SECOND)),
+    ),
+    "a cancel that was forgotten": ("cancel", lambda found: edit(found, 2, state=COMPLETED)),
+    "a damaged file": ("integrity", lambda found: setattr(found, "damage", "row 1 missing from index")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_checker_sees(fault):
+    rule, do = FAULTS[fault]
+    found = evidence()
+    do(found)
+    assert rule in rules_broken(found)
+
+
+def test_the_checker_sees_two_jobs_with_one_key_at_once():
+    found = evidence()
+    for number in (1, 2):
+        edit(found, number, key="k", worker="keyed", state=COMPLETED, lease=2, attempt=2)
+    found.cancels.clear()
+    found.runs.append(Run(2, 2, 2, 12 * SECOND + 1, "worker-1-1", end=14 * SECOND, returned=True))
+    assert rules_broken(found) == {"overlap"}
