@@ -83,4 +83,33 @@ class MemoryAsync(Memory):
             hit(n)
 
 
-PEERS = [Memory, MemoryBytes, MemoryAsync]
+class Sqlite(Memory):
+    """Jobs in a SQLite file that producer and workers share; each enqueue returns after its commit is on the disk."""
+
+    name, backend, in_process, dist = "zjobs-sqlite", "sqlite", False, "zjobs"
+    config = "Supervisor('sqlite:///jobs.db', queues={'default': 10}): synchronous=FULL, otherwise defaults"
+    url = "sqlite:///jobs.db"  # the runner's working folder is this run's own
+
+    def setup(self):
+        import zjobs
+
+        zjobs.migrate(self.url)
+
+    def open(self):
+        import probe
+
+        import zjobs
+
+        hit = probe.hit
+        self.jobs = zjobs.Supervisor(self.url, queues={"default": 10})
+
+        @self.jobs.worker
+        def send_email(to: str, n: int) -> None:
+            hit(n)
+
+    def work(self):
+        self.open()
+        self.jobs.run()
+
+
+PEERS = [Memory, MemoryBytes, MemoryAsync, Sqlite]
