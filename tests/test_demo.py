@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+import zjobs
 from zjobs.demo import jobs
+from zjobs.demo.ledger import Inheritance, Kind, inherit
+from zjobs.demo.place import in_a_file, in_a_temporary_file, in_memory
 from zjobs.demo.session import Demo, Interrupts
 from zjobs.demo.tally import percentile
 from zjobs.demo.tree import MOST_BYTES, EmptyTreeError, standard_library, survey
@@ -48,13 +51,13 @@ def command(*arguments):
     return [sys.executable, "-m", "zjobs", "demo", *map(str, arguments)]
 
 
-def demo(*arguments):
+def demo(*arguments, **environment):
     return subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
-        env=clean_environment(),
+        env=clean_environment(**environment),
         check=False,
     )
 
@@ -104,11 +107,19 @@ def test_every_enqueued_job_ends_in_a_final_state(summary):
 
 
 def test_what_telemetry_told_is_what_the_store_counts(summary):
-    told = {}
+    assert summary["finished_by_this_run"] == sum(summary["states"].values())
+
+
+def test_the_table_adds_up_to_what_the_store_counts(summary):
+    assert by_state(summary) == summary["states"]
+
+
+def by_state(summary):
+    counts = {}
     for kind in summary["kinds"].values():
         for state, count in kind["states"].items():
-            told[state] = told.get(state, 0) + count
-    assert told == summary["states"]
+            counts[state] = counts.get(state, 0) + count
+    return counts
 
 
 def test_jobs_that_always_fail_are_discarded_and_no_others(summary):
@@ -195,23 +206,27 @@ def test_no_color_is_respected_in_a_terminal(tree):
     assert not colour.search(plain)
 
 
-def interrupted(tree, *arguments):
-    """Send SIGINT when the run has begun; return the exit code and standard output."""
+def signalled(number, tree, *arguments, **environment):
+    """Send a signal when the run has begun; return the exit code and standard output."""
     with subprocess.Popen(
         command(tree, "--seconds", "3600", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=clean_environment(),
+        env=clean_environment(**environment),
     ) as process:
         lines = []
         for line in process.stdout:
             lines.append(line)
             if re.match(r" +\d+\.\d s", line):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         lines.extend(process.stdout)
         return process.wait(DEADLINE_SECONDS), "".join(lines)
+
+
+def interrupted(tree, *arguments, **environment):
+    return signalled(signal.SIGINT, tree, *arguments, **environment)
 
 
 def test_ctrl_c_drains_prints_the_table_and_is_exit_code_130(tree):
@@ -231,8 +246,151 @@ def test_ctrl_c_in_the_middle_leaves_no_job_executing():
     assert "executing" not in output
 
 
+@pytest.mark.parametrize("ending", ["to the end", signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_nothing_is_left_behind_whatever_ends_the_run(tree, tmp_path, eventually, ending):
+    if ending == "to the end":
+        demo(tree, "--json", "--seconds", "0", TMPDIR=str(tmp_path))
+    else:
+        _, output = signalled(ending, tree, TMPDIR=str(tmp_path))
+        assert "a temporary SQLite file" in output
+    eventually(lambda: not list(tmp_path.iterdir()))
+
+
+def test_the_temporary_file_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with in_a_temporary_file() as place:
+        (folder,) = tmp_path.iterdir()
+        assert place.store.path == folder / "jobs.db"
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+
+
+def test_in_memory_no_file_is_made(tree, tmp_path):
+    done = demo(tree, "--memory", "--seconds", "0", TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "into this process's memory" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    """A run that `kill -9` ends in the middle, another that continues it, and a third that finds nothing to do."""
+    file = tmp_path_factory.mktemp("kept") / "jobs.db"
+    code, killed = signalled(signal.SIGKILL, standard_library(), "--files", "300", "--keep", file)
+    assert code == -signal.SIGKILL, killed
+    between = zjobs.Supervisor(zjobs.SqliteStore(file)).count_by_state()
+    second = demo("--keep", file, "--json", "--seconds", "0")
+    assert second.returncode == 0, second.stderr
+    return file, killed, between, json.loads(second.stdout), demo("--keep", file)
+
+
+def test_a_killed_run_leaves_jobs_that_were_running(lives):
+    _, killed, between, _, _ = lives
+    assert "run the same command again: it continues" in killed
+    assert between[zjobs.JobState.EXECUTING] > 0
+    assert between[zjobs.JobState.COMPLETED] > 0
+
+
+def test_the_second_run_continues_and_enqueues_nothing_anew(lives):
+    _, killed, between, second, _ = lives
+    enqueued = int(re.search(r"^([\d,]+) jobs enqueued", killed, re.MULTILINE)[1].replace(",", ""))
+    assert second["enqueued"] - second["cron_ticks"] == enqueued
+    inherited = second["inherited"]
+    assert inherited["rescued"] == between[zjobs.JobState.EXECUTING]
+    assert inherited["elsewhere"] == 0
+    assert sum(inherited.values()) == sum(between.values())
+
+
+def test_the_table_counts_both_lives(lives):
+    _, _, between, second, _ = lives
+    finished = sum(count for state, count in between.items() if state.is_final)
+    assert second["inherited"]["finished"] == finished
+    assert second["finished_by_this_run"] == second["enqueued"] - finished
+    assert sum(second["states"].values()) == second["enqueued"]
+    assert by_state(second) == second["states"]
+    assert second["findings"]["files_hashed"] == second["files"] == 300
+    assert second["path"] == str(standard_library().resolve())
+
+
+def test_attempts_that_were_cut_off_are_counted_apart_from_failures(lives):
+    _, _, between, second, _ = lives
+    assert second["rescued"] == between[zjobs.JobState.EXECUTING]
+    assert second["retries"] == sum(kind["retries"] for kind in second["kinds"].values())
+
+
+def test_a_run_of_a_file_whose_jobs_are_done_says_so_and_does_nothing(lives):
+    file, _, _, second, third = lives
+    assert third.returncode == 0, third.stderr
+    assert f"{file}: nothing is left to do: {second['enqueued']:,} jobs are done" in third.stdout
+    assert re.search(rf"^all +{second['states']['completed']} ", third.stdout, re.MULTILINE)
+
+
+def test_ctrl_c_keeps_what_waits_and_the_next_run_continues(tmp_path):
+    code, output = signalled(signal.SIGINT, standard_library(), "--files", "300", "--keep", tmp_path / "jobs.db")
+    assert code == 130, output
+    assert "run the same command again to continue" in output
+    done = demo("--keep", tmp_path / "jobs.db", "--seconds", "0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"continuing: [\d,]+ jobs wait; [\d,]+ jobs are done$", done.stdout, re.MULTILINE)
+    assert "rescued" not in done.stdout
+
+
+def test_a_file_of_another_application_is_refused_and_unchanged(tmp_path):
+    other = zjobs.Supervisor(zjobs.SqliteStore(tmp_path / "jobs.db"))
+    job = other.enqueue("send_email", {"to": "user@example.com"})
+    done = demo("--keep", tmp_path / "jobs.db")
+    assert done.returncode == 2
+    assert "send_email" in done.stderr
+    assert [job.id] == [job.id for job in other.list()]
+
+
+def test_a_file_and_memory_at_once_are_wrong_usage(tmp_path):
+    done = demo("--memory", "--keep", tmp_path / "jobs.db")
+    assert done.returncode == 2
+    assert "choose one" in done.stderr
+
+
+def test_a_terminal_keeps_its_cursor_when_the_run_may_be_killed(tree, tmp_path):
+    _, written = in_a_terminal(tree, "--seconds", "0", "--files", "5", "--keep", tmp_path / "jobs.db")
+    assert written.rindex("\x1b[?25l") < written.index("\x1b[?25h") < written.index("━")
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (Inheritance(412, 3, 0, 9), "412 jobs wait, 3 were running when it was killed and are taken back; 9 jobs are"),
+        (Inheritance(1, 1, 0, 1), "1 job waits, 1 was running when it was killed and is taken back; 1 job is done"),
+        (Inheritance(5, 0, 2, 0), "5 jobs wait, 2 run in another process; 0 jobs are done"),
+    ],
+)
+def test_what_an_earlier_run_left_is_said(left, words):
+    assert left.sentence().startswith(f"continuing: {words}")
+
+
+def test_jobs_that_run_in_another_process_are_not_taken_back(tmp_path, gate, eventually):
+    first = zjobs.Supervisor(in_a_file(tmp_path / "jobs.db").store)
+    first.register_worker(zjobs.WorkerDef("tick", lambda _: gate.wait(30)))
+    with first:
+        first.enqueue("tick")
+        eventually(lambda: first.count(states=[zjobs.JobState.EXECUTING]))
+        second = zjobs.Supervisor(zjobs.SqliteStore(tmp_path / "jobs.db"))
+        assert inherit(second) == Inheritance(waiting=0, rescued=0, elsewhere=1, finished=0)
+        gate.set()
+
+
+def test_a_failure_that_ended_a_job_is_no_retry():
+    supervisor = zjobs.Supervisor()
+    supervisor.register_worker(zjobs.WorkerDef("tick", lambda _: 1 / 0, retry_strategy=zjobs.Constant(0)))
+    job = supervisor.enqueue("tick", max_attempts=3)
+    while supervisor.drain():
+        pass
+    kind = Kind("default", 0)
+    kind.add(supervisor.get(job))
+    assert (kind.retries, kind.finished) == (2, 1)
+
+
 def test_a_second_ctrl_c_does_not_wait_for_jobs_in_flight(tree, monkeypatch):
-    run = Demo(survey(tree, most_files=1), seconds=0, as_json=True)
+    run = Demo(in_memory(), lambda: survey(tree, most_files=1), seconds=0, as_json=True)
     never = threading.Event()
     monkeypatch.setattr(run._jobs, "stop", lambda: never.wait(10))
     interrupts = Interrupts()

@@ -64,7 +64,8 @@ def run(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_python_block_runs_and_prints_what_the_page_shows(page):
+def test_every_python_block_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where jobs.db is made
     run(page)
 
 

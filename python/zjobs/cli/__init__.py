@@ -54,8 +54,8 @@ def root(
 ) -> None:
     """Background jobs for Python with a Rust engine.
 
-    New here? **zjobs demo** runs real jobs in memory for ten seconds: it needs no set-up and leaves
-    nothing behind.
+    New here? **zjobs demo** runs real jobs for ten seconds, kept in a temporary SQLite file: it needs no set-up and
+    leaves nothing behind.
     """
 
 

@@ -4,11 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from zjobs import JobState, Supervisor
 from zjobs.demo.jobs import Census, Digest, Packed
-
-PAGE = 1000
-"""How many jobs are read from the store at a time."""
 
 
 @dataclass(slots=True)
@@ -91,14 +87,3 @@ class Findings:
     def _add_packed(self, found: Packed) -> None:
         self.bytes_before += found["before"]
         self.bytes_after += found["after"]
-
-
-def gather(jobs: Supervisor) -> Findings:
-    """Read the kept results of all completed jobs back from the store, page by page, and add them up."""
-    found = Findings()
-    after: int | None = None
-    while page := jobs.list(states=[JobState.COMPLETED], limit=PAGE, after=after):
-        for job in page:
-            found.add(job.worker, job.result)
-        after = page[-1].id
-    return found

@@ -12,7 +12,6 @@ import resource
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -30,6 +29,9 @@ LOST_ATTEMPTS = 3
 
 RETRY_AFTER = zjobs.Constant(delay_seconds=0.3)
 """Short, so that retries are seen within the run; the default grows from 15 seconds to an hour."""
+
+ROOT = "root"
+"""The key in the first job's `meta` under which the folder is kept that all of them are about."""
 
 TICK = "tick"
 """The name of the cron entry and of its worker."""
@@ -134,24 +136,16 @@ def tick() -> Usage:
     return Usage(peak_memory=usage.ru_maxrss * unit, cpu_seconds=usage.ru_utime + usage.ru_stime)
 
 
+def names() -> set[str]:
+    """The names of the demo's workers."""
+    jobs = zjobs.Supervisor()
+    Workers(jobs)
+    return set(jobs.workers)
+
+
 def _head(path: str) -> bytes:
     with Path(path).open("rb") as file:
         return file.read(1024)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the demo asks for.
-
-    Attributes:
-        entries: The jobs to enqueue.
-        lost: How many of them can only fail.
-        asked_to_index: How many ask for an index of a folder; duplicates among them are refused.
-    """
-
-    entries: list[zjobs.JobEntry]
-    lost: int
-    asked_to_index: int
 
 
 class Workers:
@@ -176,14 +170,14 @@ class Workers:
         self.tick = jobs.worker(queue="cpu", priority=-100, keep_result=True, name=TICK)(tick)
         jobs.register_cron(TICK, EVERY_SECOND, self.tick)
 
-    def plan(self, tree: Tree) -> Plan:
-        """Say which jobs a tree of files asks for."""
-        lost = max(2, len(tree.files) // 100)
-        return Plan(entries=list(self._entries(tree, lost)), lost=lost, asked_to_index=len(tree.files))
+    def entries(self, tree: Tree) -> list[zjobs.JobEntry]:
+        """The jobs that a tree of files asks for; duplicates among those that index a folder are refused later."""
+        return list(self._entries(tree, lost=max(2, len(tree.files) // 100)))
 
-    def _entries(self, tree: Tree, lost: int) -> Iterator[zjobs.JobEntry]:
+    def _entries(self, tree: Tree, *, lost: int) -> Iterator[zjobs.JobEntry]:
+        first = self.hash_file.options(meta={ROOT: str(tree.root)})
         for number, path in enumerate(tree.files):
-            yield self.hash_file.job(path=path)
+            yield (self.hash_file if number else first).job(path=path)
             yield self.compress_file.job(path=path)
             yield self.probe_file.job(path=path, wait_seconds=0.05 + 0.01 * (number % 10))
             yield self.index_folder.job(folder=str(Path(path).parent))

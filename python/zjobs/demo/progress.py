@@ -17,6 +17,9 @@ FRAMES_PER_SECOND = 12
 SECONDS_PER_LINE = 1.0
 BAR_WIDTH = 30
 
+COLUMN_WIDTHS = (11, 6, 16)
+"""Of counts, rates and slots: wide enough that nothing moves sideways when a number grows or goes."""
+
 
 class Silent(AbstractContextManager["Silent"]):
     """Shows nothing; the other views add to it."""
@@ -61,9 +64,16 @@ class Plain(Silent):
 class Bars(Silent):
     """A live view: one bar per queue, then what failed and what the clock did."""
 
-    def __init__(self, console: Console, now: Callable[[], Now]) -> None:
-        """Draw on `console` what `now` returns."""
+    def __init__(self, console: Console, now: Callable[[], Now], *, cursor: bool) -> None:
+        """Draw on `console` what `now` returns.
+
+        Args:
+            console: The terminal.
+            now: What to draw.
+            cursor: Leave the cursor visible: a process that is killed cannot show it again.
+        """
         self._console = console
+        self._cursor = cursor
         self._live = Live(
             console=console,
             get_renderable=lambda: bars(now()),
@@ -75,6 +85,8 @@ class Bars(Silent):
     def __enter__(self) -> Self:
         """Begin to draw; a thread of rich redraws until the end."""
         self._live.start()
+        if self._cursor:
+            self._console.show_cursor()
         return self
 
     def say(self, text: str) -> None:
@@ -105,8 +117,8 @@ def bars(now: Now) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(width=BAR_WIDTH)
-    for _ in range(3):
-        grid.add_column(justify="right", no_wrap=True)
+    for width in COLUMN_WIDTHS:
+        grid.add_column(justify="right", no_wrap=True, min_width=width)
     for queue in now.queues:
         grid.add_row(*_bar(queue))
     total = f"{now.finished}/{now.enqueued}"
@@ -135,7 +147,8 @@ def _ticks(now: Now) -> str:
 
 def _failures(now: Now) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{now.retries} retries", style="yellow" if now.retrying else "")
+    here = " in this run" if now.continued else ""
+    text.append(f"{now.retries} retries{here}", style="yellow" if now.retrying else "")
     text.append(f", {now.retrying} waiting for theirs, {now.discarded} discarded")
     if now.retrying and now.last_error:
         text.append(f"   {now.last_error}", style="dim")

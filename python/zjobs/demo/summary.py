@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
+from urllib.parse import quote
 
 from rich import box
 from rich.console import Console
@@ -14,15 +15,19 @@ from rich.text import Text
 
 from zjobs import JobState
 from zjobs.demo.findings import Findings
-from zjobs.demo.jobs import FLAKY_FAILURES, LOST_ATTEMPTS, Plan
-from zjobs.demo.tally import KindTally, Tally, percentile
-from zjobs.demo.tree import Tree
+from zjobs.demo.jobs import FLAKY_FAILURES, LOST_ATTEMPTS
+from zjobs.demo.ledger import Inheritance, Kind, Ledger
+from zjobs.demo.place import Place
+from zjobs.demo.tally import Attempts, Tally, percentile
 
 STYLES = {JobState.COMPLETED: "green", JobState.DISCARDED: "red", JobState.CANCELLED: "yellow"}
 """The final states and their colours, in the order of the table."""
 
-COMFORTABLE_WIDTH = 96
-"""Narrower terminals get a tighter table, without the column of priorities."""
+LEFT_OUT = ((), ("prio",), ("prio", "queue"))
+"""Columns that a narrower terminal does without; the first choice that fits is taken."""
+
+WIDE = 1000
+"""More columns than any table needs."""
 
 THOUSAND = 1000
 
@@ -32,63 +37,76 @@ class Summary:
     """Everything that the closing page says.
 
     Attributes:
-        tree: The files worked on.
-        plan: What was asked for.
-        tally: What telemetry told.
-        states: Jobs per state as the store counts them, after the drain.
-        findings: What the jobs found out.
-        refused: Duplicates that unique jobs refused.
+        place: Where the jobs are kept.
+        inherited: What an earlier run had left; `None` for a first run.
+        ledger: All jobs, as the store has them after the drain, and what they found.
+        tally: What telemetry told of this run.
+        states: Jobs per state as the store counts them.
         interrupted: Whether a signal ended the run early.
     """
 
-    tree: Tree
-    plan: Plan
+    place: Place
+    inherited: Inheritance | None
+    ledger: Ledger
     tally: Tally
     states: dict[JobState, int]
-    findings: Findings
-    refused: int
     interrupted: bool
 
     @property
-    def finished(self) -> int:
-        """Jobs in a final state."""
-        return sum(kind.finished for kind in self.tally.kinds.values())
+    def findings(self) -> Findings:
+        """What the completed jobs found."""
+        return self.ledger.findings
 
     @property
-    def enqueued(self) -> int:
-        """Jobs that the store took, cron ticks among them."""
-        return sum(kind.enqueued for kind in self.tally.kinds.values())
+    def files(self) -> int:
+        """Files worked on: each is hashed once, and asks once for an index of its folder."""
+        return self.ledger.enqueued_by("hash_file")
 
     @property
-    def retries(self) -> int:
-        """Failed attempts that were given another one."""
-        return sum(kind.retries for kind in self.tally.kinds.values())
+    def refused(self) -> int:
+        """Duplicates that unique jobs refused."""
+        return self.files - self.ledger.enqueued_by("index_folder")
 
     @property
-    def jobs_per_second(self) -> float:
-        """Finished jobs, ticks left out, over the time until the last of them."""
-        seconds = self.tally.busy_seconds
-        ticks = self.tally.kinds[self.tally.apart].finished if self.tally.apart in self.tally.kinds else 0
-        return (self.finished - ticks) / seconds if seconds > 0 else 0.0
+    def rows(self) -> list["Row"]:
+        """The table's rows: by queue, then by priority."""
+        order = list(self.tally.queues)
+        kinds = sorted(
+            self.ledger.kinds.items(), key=lambda item: (order.index(item[1].queue), item[1].priority, item[0])
+        )
+        return [Row(name, kind, self.tally.attempts.get(name, Attempts())) for name, kind in kinds]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One worker: its jobs in the store, and how long this run's attempts took."""
+
+    name: str
+    kind: Kind
+    attempts: Attempts
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """The summary as a document of plain values; times in milliseconds, sizes in bytes."""
-    found = summary.findings
+    found, ledger, tally = summary.findings, summary.ledger, summary.tally
     return {
-        "path": str(summary.tree.root),
-        "files": len(summary.tree.files),
+        "path": ledger.root,
+        "files": summary.files,
+        "kept": None if summary.place.kept is None else str(summary.place.kept),
+        "inherited": None if summary.inherited is None else asdict(summary.inherited),
         "interrupted": summary.interrupted,
-        "busy_seconds": round(summary.tally.busy_seconds, 3),
-        "jobs_per_second": round(summary.jobs_per_second, 1),
-        "enqueued": summary.enqueued,
+        "busy_seconds": round(tally.busy_seconds, 3),
+        "jobs_per_second": round(tally.jobs_per_second, 1),
+        "finished_by_this_run": tally.finished,
+        "enqueued": ledger.enqueued,
         "duplicates_refused": summary.refused,
-        "always_failing": summary.plan.lost,
-        "asked_to_index": summary.plan.asked_to_index,
-        "retries": summary.retries,
-        "cron_ticks": summary.tally.ticks,
+        "always_failing": ledger.enqueued_by("open_lost"),
+        "asked_to_index": summary.files,
+        "retries": ledger.retries,
+        "rescued": ledger.rescued,
+        "cron_ticks": ledger.enqueued_by("tick"),
         "states": {str(state): count for state, count in sorted(summary.states.items()) if count},
-        "kinds": {name: _kind_as_json(kind) for name, kind in _by_queue(summary)},
+        "kinds": {row.name: _row_as_json(row) for row in summary.rows},
         "findings": {
             "files_hashed": found.files_hashed,
             "files_with_twins": found.files_with_twins,
@@ -106,7 +124,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _kind_as_json(kind: KindTally) -> dict[str, Any]:
+def _row_as_json(row: Row) -> dict[str, Any]:
+    kind, attempts = row.kind, row.attempts
     return {
         "queue": kind.queue,
         "priority": kind.priority,
@@ -114,15 +133,16 @@ def _kind_as_json(kind: KindTally) -> dict[str, Any]:
         "states": {str(state): count for state, count in sorted(kind.final.items())},
         "unfinished": kind.enqueued - kind.finished,
         "retries": kind.retries,
-        "wait_ms": {f"p{percent}": percentile(kind.waits, percent) for percent in (50, 99)},
-        "run_ms": {f"p{percent}": percentile(kind.runs, percent) for percent in (50, 99)},
+        "rescued": kind.rescued,
+        "wait_ms": {f"p{percent}": percentile(attempts.waits, percent) for percent in (50, 99)},
+        "run_ms": {f"p{percent}": percentile(attempts.runs, percent) for percent in (50, 99)},
     }
 
 
 def show(summary: Summary, console: Console) -> None:
     """Print the table and the sentences."""
     console.print()
-    console.print(table(summary, console.width))
+    console.print(table(summary, console))
     console.print()
     bullets = Table.grid(padding=(0, 1))
     for sentence in sentences(summary):
@@ -131,68 +151,82 @@ def show(summary: Summary, console: Console) -> None:
     console.print()
 
 
-def table(summary: Summary, width: int) -> Table:
-    """Kinds of jobs against states, retries and latency.
+def table(summary: Summary, console: Console) -> Table:
+    """Kinds of jobs against states, retries and latency, as wide as the console allows.
 
-    Columns of states that did not occur are left out; where `width` is small, so are the priorities.
+    Columns of states that did not occur are left out.
     """
-    kinds = _by_queue(summary)
-    columns = _columns(summary, kinds)
-    narrow = width < COMFORTABLE_WIDTH
-    if narrow:
-        columns = [column for column in columns if column.head != "prio"]
-    gap = 0 if narrow else 1
+    columns, rows = _columns(summary), summary.rows
+    grids = (_grid([one for one in columns if one.head not in out], rows, gap=0 if out else 1) for out in LEFT_OUT)
+    wide = console.options.update_width(WIDE)
+    grid = next(grids)
+    while console.measure(grid, options=wide).maximum > console.width and (narrower := next(grids, None)):
+        grid = narrower
+    return grid
+
+
+def _grid(columns: list["_Column"], rows: list[Row], *, gap: int) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), show_edge=False, show_footer=True, footer_style="bold")
     grid.add_column("job", footer="all", style="bold", no_wrap=True)
     for column in columns:
         grid.add_column(column.head, footer=column.foot, justify=column.justify, style=column.style, no_wrap=True)
-    for name, kind in kinds:
-        grid.add_row(name, *(column.cell(kind) for column in columns))
+    for row in rows:
+        grid.add_row(row.name, *(column.cell(row) for column in columns))
     return grid
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
     head: str
-    cell: Callable[[KindTally], str]
+    cell: Callable[[Row], str]
     foot: str = ""
     style: str = ""
     justify: Literal["left", "right"] = "right"
 
 
-def _columns(summary: Summary, kinds: list[tuple[str, KindTally]]) -> list[_Column]:
+def _columns(summary: Summary) -> list[_Column]:
+    rows, ledger = summary.rows, summary.ledger
     columns = [
-        _Column("queue", lambda kind: kind.queue, justify="left"),
-        _Column("prio", lambda kind: str(kind.priority)),
+        _Column("queue", lambda row: row.kind.queue, justify="left"),
+        _Column("prio", lambda row: str(row.kind.priority)),
     ]
     for state, style in STYLES.items():
-        if count := sum(kind.final.get(state, 0) for _, kind in kinds):
+        if count := sum(row.kind.final.get(state, 0) for row in rows):
             columns.append(_Column(str(state), partial(_in_state, state), str(count), style))
-    if left := summary.enqueued - summary.finished:
-        columns.append(_Column("left", lambda kind: str(kind.enqueued - kind.finished or ""), str(left)))
-    columns.append(_Column("retries", lambda kind: str(kind.retries or ""), str(summary.retries)))
-    for head, attempts in (("waits", attrgetter("waits")), ("runs", attrgetter("runs"))):
-        every = [value for _, kind in kinds for value in attempts(kind)]
-        columns.append(_Column(f"{head}\np50", partial(_share, attempts, 50), _span(percentile(every, 50))))
-        columns.append(_Column("\np99", partial(_share, attempts, 99), _span(percentile(every, 99))))
+    if left := ledger.enqueued - ledger.finished:
+        columns.append(_Column("left", lambda row: str(row.kind.enqueued - row.kind.finished or ""), str(left)))
+    columns.append(_Column("retries", lambda row: str(row.kind.retries or ""), str(ledger.retries)))
+    if ledger.rescued:
+        columns.append(_Column("rescued", lambda row: str(row.kind.rescued or ""), str(ledger.rescued)))
+    if summary.tally.finished:
+        columns += _times(rows)
     return columns
 
 
-def _in_state(state: JobState, kind: KindTally) -> str:
-    return str(kind.final.get(state, 0) or "")
+def _times(rows: list[Row]) -> Iterator[_Column]:
+    for head, values in (("waits", attrgetter("attempts.waits")), ("runs", attrgetter("attempts.runs"))):
+        every = [value for row in rows for value in values(row)]
+        yield _Column(f"{head}\np50", partial(_share, values, 50), _span(percentile(every, 50)))
+        yield _Column("\np99", partial(_share, values, 99), _span(percentile(every, 99)))
 
 
-def _share(attempts: Callable[[KindTally], list[float]], percent: float, kind: KindTally) -> str:
-    return _span(percentile(attempts(kind), percent))
+def _in_state(state: JobState, row: Row) -> str:
+    return str(row.kind.final.get(state, 0) or "")
+
+
+def _share(values: Callable[[Row], list[float]], percent: float, row: Row) -> str:
+    return _span(percentile(values(row), percent))
 
 
 def sentences(summary: Summary) -> Iterator[str]:
     """What was seen, and what to try next."""
-    tally, kinds = summary.tally, summary.tally.kinds
-    yield (
-        f"{summary.finished:,} jobs in {tally.busy_seconds:.1f} s, {summary.jobs_per_second:,.0f} a second"
-        f"{_memory(summary.findings)}. 'waits' is from due to claimed, 'runs' is the handler."
-    )
+    kinds = summary.ledger.kinds
+    yield _pace(summary)
+    if rescued := summary.ledger.rescued:
+        yield (
+            f"{rescued:,} {'attempt was' if rescued == 1 else 'attempts were'} running when the process was killed: "
+            "such jobs are taken back and start again. None is lost, but a handler may run twice."
+        )
     yield from _found(summary)
     if "publish" in kinds and kinds["publish"].retries:
         yield (
@@ -203,11 +237,25 @@ def sentences(summary: Summary) -> Iterator[str]:
         yield f"open_lost can only fail: {lost} jobs used up {LOST_ATTEMPTS} attempts and were discarded, errors kept."
     if summary.refused:
         yield (
-            f"{summary.plan.asked_to_index} files asked for an index of their folder; the unique key refused "
+            f"{summary.files} files asked for an index of their folder; the unique key refused "
             f"{summary.refused} duplicates."
         )
-    yield from _overtaking(kinds)
+    if summary.inherited is None:
+        yield from _overtaking(summary)
     yield _next_step(summary)
+
+
+def _pace(summary: Summary) -> str:
+    tally, done, memory = summary.tally, summary.ledger.finished, _memory(summary.findings)
+    pace = f"in {tally.busy_seconds:.1f} s, {tally.jobs_per_second:,.0f} a second"
+    if summary.inherited is None and done == tally.finished:
+        return f"{done:,} jobs {pace}{memory}. 'waits' is from due to claimed, 'runs' is the handler."
+    if not tally.finished:
+        return f"{done:,} jobs are done, none of them by this run{memory}."
+    return (
+        f"{done:,} jobs are done, {tally.finished:,} of them by this run {pace}{memory}. The table counts all runs; "
+        "'waits', from due to claimed, and 'runs', the handler, are of this one."
+    )
 
 
 def _found(summary: Summary) -> Iterator[str]:
@@ -217,7 +265,7 @@ def _found(summary: Summary) -> Iterator[str]:
         packed = f" zlib packs them to {found.ratio:.0%}." if found.ratio is not None else ""
         yield f"{found.files_hashed:,} files hold {_size(found.bytes_hashed)}{twins}.{packed}"
     if found.sources and found.longest:
-        where = found.longest["longest_path"].removeprefix(f"{summary.tree.root}/")
+        where = found.longest["longest_path"].removeprefix(f"{summary.ledger.root}/")
         broken = f" {found.broken} cannot be parsed." if found.broken else ""
         yield (
             f"{found.sources:,} Python files define {found.functions:,} functions and {found.classes:,} classes; "
@@ -231,33 +279,42 @@ def _found(summary: Summary) -> Iterator[str]:
         )
 
 
-def _overtaking(kinds: dict[str, KindTally]) -> Iterator[str]:
-    ticks, behind = kinds.get("tick"), kinds.get("compress_file")
-    if not ticks or not behind:
+def _overtaking(summary: Summary) -> Iterator[str]:
+    kinds, attempts = summary.ledger.kinds, summary.tally.attempts
+    if not {"tick", "compress_file"} <= attempts.keys() & kinds.keys():
         return
-    tick_wait, behind_wait = percentile(ticks.waits, 50), percentile(behind.waits, 50)
-    if tick_wait is None or behind_wait is None:
-        return
+    ticks, behind = kinds["tick"], kinds["compress_file"]
     yield (
         f"The cron entry made {ticks.enqueued} tick jobs, one each second. Lower priorities run first: at "
-        f"{ticks.priority} they waited {_span(tick_wait)} in the queue where compress_file, at {behind.priority}, "
-        f"waited {_span(behind_wait)}."
+        f"{ticks.priority} they waited {_span(percentile(attempts['tick'].waits, 50))} in the queue where "
+        f"compress_file, at {behind.priority}, waited {_span(percentile(attempts['compress_file'].waits, 50))}."
     )
 
 
 def _next_step(summary: Summary) -> str:
-    if summary.interrupted:
-        left = [f"{count:,} {state}" for state, count in summary.states.items() if count and state not in STYLES]
+    if not summary.interrupted:
+        return _try_next(summary.place)
+    left = [f"{count:,} {state}" for state, count in summary.states.items() if count and state not in STYLES]
+    stopped = f"Stopped early: jobs in flight finished; left: {' and '.join(left) or 'none'}. "
+    if summary.place.kept is not None:
+        return f"{stopped}They wait in {summary.place.kept}: run the same command again to continue."
+    return (
+        f"{stopped}They are in {summary.place.words} and end with this run; zjobs demo --keep jobs.db keeps them, "
+        "and continues when it is run again."
+    )
+
+
+def _try_next(place: Place) -> str:
+    if place.kept is None:
         return (
-            f"Stopped early: jobs in flight finished; left: {' and '.join(left) or 'none'}. This store is in memory, "
-            "so they end with the process. Run it again without Ctrl-C to see the rest."
+            "Try next: zjobs demo --keep jobs.db, kill -9 it while it runs and run it again; zjobs demo ~/src --files "
+            "2000; press Ctrl-C while it runs; or zjobs demo --json for the numbers."
         )
-    return "Try next: zjobs demo ~/src --files 2000, press Ctrl-C while it runs, or zjobs demo --json for the numbers."
-
-
-def _by_queue(summary: Summary) -> list[tuple[str, KindTally]]:
-    order = list(summary.tally.queues)
-    return sorted(summary.tally.kinds.items(), key=lambda item: (order.index(item[1].queue), item[1].priority, item[0]))
+    url = f"sqlite:///{quote(str(place.kept))}"
+    return (
+        f"Try next: zjobs stats --store {url}, or zjobs jobs list --state discarded --store {url}; remove the file to "
+        "begin anew."
+    )
 
 
 def _memory(found: Findings) -> str:

@@ -1,7 +1,8 @@
-"""Counts telemetry events: the numbers behind the live view and the closing table.
+"""Counts telemetry events of this process: the numbers behind the live view, and how long attempts took.
 
-Invariants: `finished <= enqueued` for every kind; an attempt is counted once, when it ends; a job is counted as
-enqueued once, whoever told first (the enqueue itself or the cron entry that made it).
+Invariants: `finished <= enqueued` for every queue; an attempt is counted once, when it ends; a job is counted as
+enqueued once, whoever told first (the enqueue itself or the cron entry that made it). What other lives of the jobs did,
+before this process or beside it, telemetry cannot tell: `Tally.meet` takes that from the store.
 """
 
 import math
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from zjobs import Job, JobState
+from zjobs.store import QueueInfo
 from zjobs.telemetry import (
     CronTicked,
     Event,
@@ -41,33 +43,30 @@ def percentile(values: Iterable[float], percent: float) -> float | None:
 
 
 @dataclass(slots=True)
-class KindTally:
-    """One worker's numbers. `waits` (due to claimed) and `runs` (handler time) have one entry per attempt, in ms."""
+class Attempts:
+    """One worker's attempts in this process: `waits` (due to claimed) and `runs` (handler time), in ms."""
 
-    queue: str
-    priority: int
-    enqueued: int = 0
-    retries: int = 0
-    final: dict[JobState, int] = field(default_factory=dict[JobState, int])
     waits: list[float] = field(default_factory=list[float])
     runs: list[float] = field(default_factory=list[float])
-
-    @property
-    def finished(self) -> int:
-        """How many jobs are in a final state."""
-        return sum(self.final.values())
 
 
 @dataclass(slots=True)
 class QueueTally:
-    """One queue's numbers for the live view."""
+    """One queue's numbers for the live view. Those of other lives stand apart: the store is asked for them."""
 
     slots: int
     enqueued: int = 0
     finished: int = 0
+    enqueued_elsewhere: int = 0
+    finished_elsewhere: int = 0
     peak_running: int = 0
     running: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     recent: deque[float] = field(default_factory=deque[float])
+
+    @property
+    def running_now(self) -> int:
+        """How many jobs run: no more than there are slots. Further ones have ended, and wait to be told of."""
+        return min(len(self.running), self.slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +83,16 @@ class QueueNow:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Everything that the live view shows, at one moment."""
+    """Everything that the live view shows, at one moment. `retries` are those of this run, `continued` or not."""
 
     seconds: float
     queues: tuple[QueueNow, ...]
+    continued: bool
     retrying: int
     retries: int
     discarded: int
     ticks: int
+    finished_apart: int
     last_error: str
 
     @property
@@ -123,7 +124,7 @@ class Tally:
 
         Args:
             queues: Queue name to concurrency.
-            apart: The worker that `busy_seconds` leaves out.
+            apart: The worker that `busy_seconds` and `jobs_per_second` leave out.
         """
         self.apart = apart
         self._lock = threading.Lock()
@@ -132,8 +133,9 @@ class Tally:
         self._began = time.monotonic()
         self._last_finished = self._began
         self._last_error = ""
-        self.ticks = 0
-        self.kinds: dict[str, KindTally] = {}
+        self._discarded = self._discarded_elsewhere = 0
+        self.ticks = self.retries = self.finished = self.finished_apart = 0
+        self.attempts: dict[str, Attempts] = {}
         self.queues = {name: QueueTally(slots) for name, slots in queues.items()}
 
     def __call__(self, event: Event) -> None:
@@ -165,51 +167,75 @@ class Tally:
         with self._lock:
             self._began = self._last_finished = time.monotonic()
 
+    def meet(self, queues: Iterable[QueueInfo], waiting_to_retry: Iterable[Job]) -> None:
+        """Take from the store what telemetry cannot tell: the jobs of other lives.
+
+        Args:
+            queues: The store's counts, read when no job moves, or give or take those that move.
+            waiting_to_retry: Jobs that failed before this process began.
+        """
+        with self._lock:
+            discarded = 0
+            for stored in queues:
+                if (queue := self.queues.get(stored.name)) is None:
+                    continue
+                finished = sum(count for state, count in stored.counts.items() if state.is_final)
+                queue.enqueued_elsewhere = max(sum(stored.counts.values()) - queue.enqueued, 0)
+                queue.finished_elsewhere = max(finished - queue.finished, 0)
+                discarded += stored.counts.get(JobState.DISCARDED, 0)
+            self._discarded_elsewhere = max(discarded - self._discarded, 0)
+            self._retrying.update(job.id for job in waiting_to_retry)
+
     @property
     def busy_seconds(self) -> float:
         """From the start to the end of the last job, the worker set apart left out."""
         with self._lock:
             return self._last_finished - self._began
 
+    @property
+    def jobs_per_second(self) -> float:
+        """Jobs that this process finished, the worker set apart left out, over the time until the last of them."""
+        seconds = self.busy_seconds
+        return (self.finished - self.finished_apart) / seconds if seconds > 0 else 0.0
+
     def _enqueued(self, job: Job) -> None:
         if job.id in self._seen:
             return
         self._seen.add(job.id)
-        self._kind(job).enqueued += 1
         self.queues[job.queue].enqueued += 1
 
     def _started(self, job: Job) -> None:
         queue = self.queues[job.queue]
         queue.running.add((job.id, job.attempt))
-        queue.peak_running = max(queue.peak_running, len(queue.running))
+        queue.peak_running = max(queue.peak_running, queue.running_now)
         self._retrying.discard(job.id)
 
     def _failed(self, result: JobResult) -> None:
-        self._ended(result).retries += 1
+        self._ended(result)
+        self.retries += 1
         self._retrying.add(result.job.id)
         self._last_error = f"{result.job.worker}: {result.error_msg}"
 
     def _finished(self, result: JobResult, state: JobState) -> None:
-        kind = self._ended(result)
-        kind.final[state] = kind.final.get(state, 0) + 1
+        self._ended(result)
+        self._discarded += state is JobState.DISCARDED
         self._retrying.discard(result.job.id)
         queue = self.queues[result.job.queue]
         queue.finished += 1
+        self.finished += 1
         now = time.monotonic()
         queue.recent.append(now)
-        if result.job.worker != self.apart:
+        if result.job.worker == self.apart:
+            self.finished_apart += 1
+        else:
             self._last_finished = now
 
-    def _ended(self, result: JobResult) -> KindTally:
+    def _ended(self, result: JobResult) -> None:
         job = result.job
         self.queues[job.queue].running.discard((job.id, job.attempt))
-        kind = self._kind(job)
-        kind.waits.append(result.queue_ms)
-        kind.runs.append(result.duration_ms)
-        return kind
-
-    def _kind(self, job: Job) -> KindTally:
-        return self.kinds.setdefault(job.worker, KindTally(job.queue, job.priority))
+        attempts = self.attempts.setdefault(job.worker, Attempts())
+        attempts.waits.append(result.queue_ms)
+        attempts.runs.append(result.duration_ms)
 
     def now(self) -> Now:
         """What the live view shows, taken in one piece."""
@@ -218,10 +244,12 @@ class Tally:
             return Now(
                 seconds=moment - self._began,
                 queues=tuple(self._queue_now(name, queue, moment) for name, queue in self.queues.items()),
+                continued=any(queue.enqueued_elsewhere for queue in self.queues.values()),
                 retrying=len(self._retrying),
-                retries=sum(kind.retries for kind in self.kinds.values()),
-                discarded=sum(kind.final.get(JobState.DISCARDED, 0) for kind in self.kinds.values()),
+                retries=self.retries,
+                discarded=self._discarded + self._discarded_elsewhere,
                 ticks=self.ticks,
+                finished_apart=self.finished_apart,
                 last_error=self._last_error,
             )
 
@@ -230,4 +258,6 @@ class Tally:
             queue.recent.popleft()
         window = min(RATE_WINDOW_SECONDS, max(moment - self._began, 0.1))
         rate = len(queue.recent) / window
-        return QueueNow(name, queue.slots, queue.enqueued, queue.finished, len(queue.running), rate)
+        enqueued = queue.enqueued + queue.enqueued_elsewhere
+        finished = min(queue.finished + queue.finished_elsewhere, enqueued)
+        return QueueNow(name, queue.slots, enqueued, finished, queue.running_now, rate)
