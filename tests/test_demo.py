@@ -18,7 +18,7 @@ import zjobs
 from zjobs.demo import jobs
 from zjobs.demo.ledger import Inheritance, Kind, inherit
 from zjobs.demo.place import in_a_file, in_a_temporary_file, in_memory
-from zjobs.demo.session import Demo, Interrupts
+from zjobs.demo.session import FAILURE, Demo, Interrupts
 from zjobs.demo.tally import percentile
 from zjobs.demo.tree import MOST_BYTES, EmptyTreeError, standard_library, survey
 
@@ -353,6 +353,29 @@ def test_a_file_and_memory_at_once_are_wrong_usage(tmp_path):
 def test_a_terminal_keeps_its_cursor_when_the_run_may_be_killed(tree, tmp_path):
     _, written = in_a_terminal(tree, "--seconds", "0", "--files", "5", "--keep", tmp_path / "jobs.db")
     assert written.rindex("\x1b[?25l") < written.index("\x1b[?25h") < written.index("━")
+
+
+def test_two_at_once_share_the_work(tmp_path, eventually):
+    file = tmp_path / "jobs.db"
+    options = ("--keep", file, "--json", "--seconds", "0")
+    with subprocess.Popen(
+        command(standard_library(), *options), stdout=subprocess.PIPE, text=True, env=clean_environment()
+    ) as process:
+        eventually(lambda: file.exists() and zjobs.Supervisor(zjobs.SqliteStore(file)).count())
+        second = demo(*options)
+        first, code = process.stdout.read(), process.wait(DEADLINE_SECONDS)
+    assert (code, second.returncode) == (0, 0), second.stderr
+    both = [json.loads(first), json.loads(second.stdout)]
+    assert both[1]["inherited"]["rescued"] == 0
+    assert all(run["finished_by_this_run"] > 0 for run in both)
+    assert sum(run["finished_by_this_run"] for run in both) == max(run["enqueued"] for run in both)
+
+
+def test_a_run_in_which_nothing_but_ticks_finishes_gives_up(tree, monkeypatch):
+    monkeypatch.setattr("zjobs.demo.session.STALLED_SECONDS", 2.5)  # longer than from one tick to the next
+    run = Demo(in_memory(), lambda: survey(tree, most_files=1), seconds=0, as_json=True)
+    run._jobs.pause_queue("net")
+    assert run.run() == FAILURE
 
 
 @pytest.mark.parametrize(
