@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import zjobs
-from zjobs.store import JobFilter, NewJob
+from zjobs.store import Heartbeat, JobFilter, NewJob
 
 STATES = zjobs.JobState
 
@@ -234,6 +234,17 @@ def corrupt(tmp_path, first, count):
 def test_damaged_files_end_in_errors_that_name_them_and_never_in_a_crash(tmp_path):
     count = int(os.environ.get("ZJOBS_CORRUPT", "300"))
     assert corrupt(tmp_path, 0, count) > count / 4
+
+
+def test_a_row_that_was_edited_to_have_no_attempt_left_holds_up_nobody(path):
+    store = opened(path)
+    bad, good = put(store, 2)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE zjobs_jobs SET attempt = max_attempts WHERE id = ?", [bad.id])
+    connection.close()
+    store.heartbeat(Heartbeat("a" * 32))
+    assert [job.id for job in store.claim("a" * 32, "default", 10)] == [good.id]
+    assert store.claim("a" * 32, "default", 10) == []
 
 
 # --- other programs (F-43) ---
