@@ -1,6 +1,7 @@
 """Jobs that belong to a transaction of the user's own, on real files."""
 
 import sqlite3
+import threading
 from types import SimpleNamespace
 
 import django
@@ -108,6 +109,32 @@ def test_a_key_that_is_taken_gives_its_job_or_replaces_it(jobs, connection, stat
     assert jobs.enqueue("w", unique_key="k").id == second.id
 
 
+@pytest.mark.parametrize("isolation", [None, "", "IMMEDIATE"])
+@pytest.mark.parametrize("strategy", zjobs.UniqueStrategy)
+def test_threads_that_want_one_key_insert_it_once(jobs, path, isolation, strategy):
+    failed = []
+
+    def race():
+        connection = sqlite3.connect(path, timeout=30, isolation_level=isolation)
+        try:
+            for number in range(40):
+                jobs.enqueue("w", unique_key=f"k{number}", unique_strategy=strategy, connection=connection)
+                connection.commit()
+        except sqlite3.Error as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=race) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    live = [job.unique_key for job in jobs.list(states=[zjobs.JobState.AVAILABLE], limit=1000)]
+    assert sorted(live) == sorted(f"k{number}" for number in range(40))
+
+
 def test_another_file_or_kind_of_store_is_refused(jobs, tmp_path, connection):
     with sqlite3.connect(tmp_path / "other.db") as other, pytest.raises(zjobs.Invalid, match=r"must lead to the file"):
         jobs.enqueue("w", connection=other)
@@ -183,7 +210,9 @@ OPTIONS = st.fixed_dictionaries(
         "unique_key": st.sampled_from(["a", "b"]),
         "unique_strategy": st.sampled_from(zjobs.UniqueStrategy),
         "timeout_seconds": st.none() | st.integers(1, 10**6),
-        "meta": st.dictionaries(st.text("aé%:", max_size=3), st.integers() | st.text("aé%:", max_size=3), max_size=2),
+        "meta": st.dictionaries(
+            st.text("aé%:", max_size=3), st.integers(-(2**63), 2**63 - 1) | st.text("aé%:", max_size=3), max_size=2
+        ),
         "tags": st.lists(st.sampled_from(["x", "y"]), unique=True).map(tuple),
     },
 )

@@ -11,7 +11,7 @@ For a store in SQLite these are connections to the same file, made by ``sqlite3`
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from os import stat_result
 from pathlib import Path
@@ -70,8 +70,29 @@ def enqueue(store: Store, connection: object, draft: dict[str, Any], replaces: b
 
 
 def _insert(run: Runner, draft: dict[str, Any], *, replaces: bool) -> Job:
-    key = draft["unique_key"]
-    found = run(_SQL["find_key"], {"key": key})[0] if key is not None else []
+    if draft["unique_key"] is None:
+        return _read(run, cast("int", run(_SQL["enqueue"], draft)[2]))
+    # Nobody may take the key between the look and the insert, and all or nothing of it stays. A write that changes
+    # nothing comes first: where the connection opens its transaction at the first write it does so now, and the
+    # savepoint is within it (an outermost one would commit when it is released). Where each statement commits by
+    # itself the savepoint is a transaction, which the second such write makes one of a writer.
+    run(_SQL["take_key"], {"id": 0})
+    run("SAVEPOINT zjobs", {})
+    try:
+        run(_SQL["take_key"], {"id": 0})
+        job = _take_key(run, draft, replaces=replaces)
+    except BaseException:
+        # Some errors have taken the whole transaction back by themselves; the first one says why.
+        with suppress(Exception):
+            run("ROLLBACK TO zjobs", {})
+            run("RELEASE zjobs", {})
+        raise
+    run("RELEASE zjobs", {})
+    return job
+
+
+def _take_key(run: Runner, draft: dict[str, Any], *, replaces: bool) -> Job:
+    found = run(_SQL["find_key"], {"key": draft["unique_key"]})[0]
     if found and not replaces:
         return _read(run, found[0][0]).replace(conflict=True)
     if found:
