@@ -167,7 +167,7 @@ def _file(field: str, rest: str) -> _File:
     path, _, query = rest.partition("?")
     if not path.startswith("/") or path == "/" or path.endswith("/"):
         rule = "must be sqlite:///relative.db or sqlite:////absolute.db: three slashes, then the path of a file"
-        raise invalid(field, rule, f"sqlite://{rest}")
+        raise invalid(field, rule, "sqlite://...")
     path = unquote(path[1:])
     if path.startswith(":memory:"):
         raise invalid(field, "must name a file: for jobs in memory use memory://", f"sqlite:///{path}")
