@@ -137,7 +137,7 @@ def test_processes_end_when_their_parent_was_killed(run):
     children = app.until(lambda: workers(app) if len(workers(app)) == 2 else None)
     app.process.kill()
     deadline = time.monotonic() + PATIENCE
-    while any(psutil.pid_exists(child) and psutil.Process(child).status() != "zombie" for child in children):
+    while any(is_living(child) for child in children):
         assert time.monotonic() < deadline
         os.sched_yield()
 
@@ -150,10 +150,17 @@ def test_an_application_that_cannot_start_is_given_up(run, tmp_path):
     assert "it is given up" in error
 
 
+def is_living(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def workers(app):
     """The processes that have registered as nodes."""
     if not (app.folder / "jobs.db").exists():
         return []
     nodes = zjobs.Supervisor(f"sqlite:///{app.folder}/jobs.db").nodes()
-    living = [child.pid for child in psutil.Process(app.process.pid).children()]
+    living = [child.pid for child in psutil.Process(app.process.pid).children() if is_living(child.pid)]
     return [node.pid for node in nodes if node.pid in living]
