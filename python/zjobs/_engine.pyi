@@ -529,7 +529,6 @@ class SqliteStore(NativeStore):
         *,
         synchronous: str = "full",
         create: bool = True,
-        read_only: bool = False,
         busy_timeout_seconds: float | None = None,
         clock: ManualClock | None = None,
     ) -> Self: ...
