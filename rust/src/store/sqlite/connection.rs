@@ -154,9 +154,17 @@ impl Place {
 
     pub(super) fn open_writer(&self) -> Result<Connection> {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let mode: String = connection
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(|error| self.error(&error))?;
+        // While several open a new file at once SQLite says that it is busy without asking whether to wait, or answers
+        // with the mode that was before.
+        let mode = loop {
+            match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)) {
+                Ok(mode) if mode == "wal" || !patience::wait(0) => break mode,
+                Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || !patience::wait(0) => {
+                    return Err(self.error(&error));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        };
         if mode != "wal" {
             return Err(Error::StoreUnavailable(format!(
                 "{} cannot be put into WAL mode (it stays in {mode}): another program has it open, or its file system \
