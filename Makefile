@@ -32,8 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite
-.PHONY: crash-sqlite
+.PHONY: corrupt-sqlite crash-sqlite powerloss
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -49,7 +48,7 @@ demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry,
 test: test-rust test-python sim-short ## everything that must pass
 
 test-rust: $(DEPS) ## the engine's tests
-	$(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs
+	$(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss
 
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 	$(PY) -m pytest $(ARGS)
@@ -65,8 +64,11 @@ sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
 crash-sqlite: $(BUILT) ## kill -9 workers and producer on one SQLite file, and account for every job; KILLS= JOBS= SEED=
 	cd tests && $(abspath $(PY)) -m crash --kills $(KILLS) --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-sqlite.json
 
-corrupt-sqlite: $(BUILT) ## open 10 000 damaged files: COUNT=
-	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py
+powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
+	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
+
+corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
+	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
 
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check

@@ -529,6 +529,7 @@ class SqliteStore(NativeStore):
         *,
         synchronous: str = "full",
         create: bool = True,
+        read_only: bool = False,
         busy_timeout_seconds: float | None = None,
         clock: ManualClock | None = None,
     ) -> Self: ...

@@ -17,6 +17,7 @@ __all__ = ["DbStore", "Migration", "SqliteStore", "migrate", "migrations", "open
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _RULE = "must be a Store, 'memory://' or 'sqlite:///jobs.db'"
 _SYNCHRONOUS = ("full", "normal")
+_MODES = ("rw", "ro")
 
 
 class DbStore(Store, ABC):
@@ -26,7 +27,7 @@ class DbStore(Store, ABC):
 
     Args:
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with ``?synchronous=normal`` for commits that a
-            power loss may take back.
+            power loss may take back, or ``?mode=ro`` to read only, as on a disk that cannot be written.
 
     Raises:
         Invalid: The URL names no database that zjobs works with. The message never repeats it: it may hold a password.
@@ -53,6 +54,8 @@ class SqliteStore(_engine.SqliteStore, DbStore):
         synchronous: ``"full"``: what was enqueued or finished survives a power loss. ``"normal"``: it survives the end
             of the process, however sudden; a power loss may take back the last moments, and never damages the file.
         create: Whether a missing file is created.
+        read_only: Only read, also where nothing can be written, as on a read-only disk. Whatever would change something
+            raises `StoreUnavailable`.
         busy_timeout_seconds: How long a call waits for another program that holds the write lock; ``None`` is 15.
         clock: A `zjobs.testing.ManualClock`, for tests that own time; nodes are then gone when their lease has ended.
 
@@ -93,8 +96,8 @@ def open_store(store: str | Store) -> Store:
         return store
     scheme, rest = _split("store", store)
     if scheme == "sqlite":
-        path, synchronous = _file("store", rest)
-        return SqliteStore(path, synchronous=synchronous)
+        file = _file("store", rest)
+        return SqliteStore(file.path, synchronous=file.synchronous, read_only=file.read_only)
     if rest:
         raise invalid("store", "must be 'memory://' with nothing after it; each one is a new store", "more than that")
     return MemoryStore()
@@ -133,7 +136,7 @@ def _database(url: str) -> str:
     scheme, rest = _split("url", url)
     if scheme != "sqlite":
         raise invalid("url", "must name a database, such as sqlite:///jobs.db", f"{scheme}://...")
-    return _file("url", rest)[0]
+    return _file("url", rest).path
 
 
 def _split(field: str, url: object) -> tuple[str, str]:
@@ -151,8 +154,16 @@ def _split(field: str, url: object) -> tuple[str, str]:
     return name, url[scheme.end() :]
 
 
-def _file(field: str, rest: str) -> tuple[str, str]:
-    """The path and the way of committing that follow ``sqlite://``."""
+@final
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    synchronous: str
+    read_only: bool
+
+
+def _file(field: str, rest: str) -> _File:
+    """What follows ``sqlite://``: the path and the options."""
     path, _, query = rest.partition("?")
     if not path.startswith("/") or path == "/" or path.endswith("/"):
         rule = "must be sqlite:///relative.db or sqlite:////absolute.db: three slashes, then the path of a file"
@@ -162,6 +173,8 @@ def _file(field: str, rest: str) -> tuple[str, str]:
         raise invalid(field, "must name a file: for jobs in memory use memory://", f"sqlite:///{path}")
     options = dict(parse_qsl(query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
-    if options or synchronous not in _SYNCHRONOUS:
-        raise invalid(field, "takes one option: ?synchronous=full or ?synchronous=normal", f"?{query}")
-    return path, synchronous
+    mode = options.pop("mode", "rw")
+    if options or synchronous not in _SYNCHRONOUS or mode not in _MODES:
+        rule = "takes the options ?synchronous=full or normal, and ?mode=rw or ro"
+        raise invalid(field, rule, f"?{query}")
+    return _File(path, synchronous, mode == "ro")

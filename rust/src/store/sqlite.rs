@@ -17,14 +17,18 @@ mod claim;
 mod connection;
 mod cron;
 mod enqueue;
+mod group;
+mod meaning;
 pub mod neighbours;
 mod nodes;
 mod patience;
+mod place;
 mod reads;
 mod rows;
 mod schema;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,14 +46,16 @@ use crate::store::{
 };
 use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 
-pub use connection::{Create, OLDEST, PATIENCE, Synchronous};
+pub use connection::{OLDEST, Synchronous, press_again};
 pub use enqueue::Draft;
+pub use place::{Create, PATIENCE};
 pub use rows::COLUMNS;
 pub use schema::{Step, apply, steps};
 
-use connection::{Kept, Place};
+use connection::{Frozen, retire};
 use neighbours::{Hearer, Neighbours, News};
 use nodes::Standing;
+use place::{Kept, Place};
 use reads::NodeRecord;
 use writer::{Durable, Transaction, Verb, Writer};
 
@@ -62,8 +68,15 @@ pub struct SqliteConfig {
     pub synchronous: Synchronous,
     /// Whether a missing file is made.
     pub create: Create,
+    /// Whether it writes.
+    pub access: Access,
     /// How long a call waits for another program that holds the write lock; above zero.
     pub patience: Duration,
+    /// How many pages the log beside the file may have before they are copied into it.
+    pub checkpoint_pages: u32,
+    /// Writes a file's bytes over themselves and presses them onto the disk, after a sync that failed. A test that
+    /// simulates disks takes notes here.
+    pub press_again: fn(&Path) -> io::Result<()>,
     /// Where it reads time.
     pub clock: Arc<dyn Clock>,
     /// What tells whether a node is gone.
@@ -79,12 +92,25 @@ impl SqliteConfig {
             path: path.into(),
             synchronous: Synchronous::default(),
             create: Create::Yes,
+            access: Access::Whole,
             patience: PATIENCE,
+            // 16 MiB. After 4 MiB, SQLite's own choice, its share of the work is twice as large.
+            checkpoint_pages: 4_000,
+            press_again,
             clock: Arc::new(System),
             liveness: Liveness::Processes,
             random,
         }
     }
+}
+
+/// Whether a store writes into its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads and writes.
+    Whole,
+    /// It only reads, also where nothing can be written; the file must be there.
+    Reading,
 }
 
 /// What tells whether a node is gone.
@@ -103,8 +129,9 @@ pub struct SqliteStore {
     clock: Arc<dyn Clock>,
     /// The latest time that was seen.
     floor: Arc<AtomicI64>,
-    writer: Writer,
     reader: Mutex<Option<Connection>>,
+    /// None: it only reads.
+    writer: Option<Writer>,
     subscribers: Arc<Subscribers>,
     neighbours: Option<Neighbours>,
     /// That this process has the file open; dropped last.
@@ -115,9 +142,13 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         // In the child of a fork the connections are the parent's: closing one here would end its WAL under it.
         if !self.kept.is_ours() {
-            self.writer.abandon();
+            self.writer.iter_mut().for_each(Writer::abandon);
             std::mem::forget(self.reader.get_mut().take());
+            return;
         }
+        // The writer last: whoever closes last copies the WAL into the file, and only the writer may.
+        self.reader.get_mut().take().into_iter().for_each(retire);
+        self.writer.iter_mut().for_each(Writer::close);
     }
 }
 
@@ -127,23 +158,39 @@ impl SqliteStore {
         if rusqlite::version_number() < OLDEST {
             return Err(Error::Internal(format!("SQLite {} is too old: 3.51.3 is needed", rusqlite::version())));
         }
-        let SqliteConfig { path, synchronous, create, patience, clock, liveness, random } = config;
-        let place = Place::prepare(&path, create)?.patient(patience);
-        let kept = place.keep()?;
-        let mut connection = place.open_writer()?;
-        schema::prepare(&mut connection, &place, clock.now())?;
-        let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
-        let neighbours = match liveness {
-            Liveness::Processes => Some(Neighbours::of(&place.path, random)),
-            Liveness::Leases => None,
+        let create = match config.access {
+            Access::Whole => config.create,
+            Access::Reading => Create::No,
         };
-        let writer = Writer::new(place.clone(), connection, synchronous)?;
+        let place = Place::prepare(&config.path, create)?.patient(config.patience);
+        let kept = place.keep()?;
+        let (writer, seen) = match config.access {
+            Access::Whole => {
+                let mut connection = place.open_writer()?;
+                if let Err(error) = schema::prepare(&mut connection, &place, config.clock.now()) {
+                    // Perhaps a sync has failed, and whoever opens the file next would build on what it left.
+                    drop(group::alone(&connection, || (config.press_again)(&place.wal())));
+                    return Err(error);
+                }
+                let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
+                (Some(Writer::new(place.clone(), connection, &config)?), seen)
+            }
+            Access::Reading => {
+                let (connection, _) = place.open_read_only()?;
+                schema::check(&connection, &place)?;
+                (None, schema::latest_seen(&connection).map_err(|error| place.error(&error))?)
+            }
+        };
+        let neighbours = match (config.liveness, config.access) {
+            (Liveness::Processes, Access::Whole) => Some(Neighbours::of(&place.path, config.random)),
+            (Liveness::Leases, _) | (_, Access::Reading) => None,
+        };
         Ok(Self {
             place,
-            clock,
+            clock: config.clock,
             floor: Arc::new(AtomicI64::new(seen.0)),
-            writer,
             reader: Mutex::default(),
+            writer,
             subscribers: Arc::default(),
             neighbours,
             kept,
@@ -165,21 +212,35 @@ impl SqliteStore {
         durable: Durable,
         verb: impl FnOnce(&mut Transaction<'_>) -> Verb<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.write(durable, || self.time(), |news| self.tell(news), verb)
+        let Some(writer) = &self.writer else {
+            return Err(Error::StoreUnavailable(format!(
+                "{} was opened for reading only: open it without read_only=True or ?mode=ro to change something",
+                self.place.path.display()
+            )));
+        };
+        writer.write(durable, || self.time(), |news| self.tell(news), verb)
     }
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
         let mut slot = self.reader.lock();
+        self.place.check()?;
         self.place.begin();
+        let mut frozen = Frozen::No;
         if slot.is_none() {
-            *slot = Some(self.place.open_reader()?);
+            let opened = match self.writer {
+                Some(_) => (self.place.open_reader()?, Frozen::No),
+                None => self.place.open_read_only()?,
+            };
+            frozen = opened.1;
+            *slot = Some(opened.0);
         }
         let Some(connection) = slot.as_ref() else { return Err(Error::Internal("no connection".into())) };
-        verb(connection).map_err(|failed| {
-            // Opened again next time: nothing rests on a connection that met an error.
-            *slot = None;
-            self.writer.meaning(failed)
-        })
+        let reply = verb(connection);
+        // Opened again next time: nothing rests on a connection that met an error, or that sees no change.
+        if reply.is_err() || frozen == Frozen::Yes {
+            slot.take().into_iter().for_each(retire);
+        }
+        reply.map_err(|failed| self.place.meaning(failed))
     }
 
     /// Tells this process and its neighbours what committed.

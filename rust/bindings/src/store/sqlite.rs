@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use zjobs_engine::clock::{Clock, System};
 use zjobs_engine::limits;
-use zjobs_engine::store::sqlite::{Create, Liveness, SqliteConfig, SqliteStore as EngineStore, Step, Synchronous};
+use zjobs_engine::store::sqlite::{
+    Access, Create, Liveness, SqliteConfig, SqliteStore as EngineStore, Step, Synchronous,
+};
 use zjobs_engine::store::sqlite::{PATIENCE, apply, steps};
 
 use super::clock::ManualClock;
@@ -26,12 +28,13 @@ pub(crate) struct SqliteStore {
 #[pymethods]
 impl SqliteStore {
     #[new]
-    #[pyo3(signature = (path, *, synchronous="full", create=true, busy_timeout_seconds=None, clock=None))]
+    #[pyo3(signature = (path, *, synchronous="full", create=true, read_only=false, busy_timeout_seconds=None, clock=None))]
     fn new(
         py: Python<'_>,
         path: PathBuf,
         synchronous: &str,
         create: bool,
+        read_only: bool,
         busy_timeout_seconds: Option<f64>,
         clock: Option<&ManualClock>,
     ) -> PyResult<PyClassInitializer<Self>> {
@@ -43,10 +46,18 @@ impl SqliteStore {
         let liveness = if clock.is_some() { Liveness::Leases } else { Liveness::Processes };
         let clock: Arc<dyn Clock> = clock.map_or_else(|| Arc::new(System) as _, ManualClock::inner);
         let create = if create { Create::Yes } else { Create::No };
+        let access = if read_only { Access::Reading } else { Access::Whole };
         let patience = busy_timeout_seconds.map_or(Ok(PATIENCE), |most| limits::seconds("busy_timeout_seconds", most));
         let patience = patience.map_err(raised)?;
-        let config =
-            SqliteConfig { synchronous, create, patience, clock, liveness, ..SqliteConfig::new(path, random()) };
+        let config = SqliteConfig {
+            synchronous,
+            create,
+            access,
+            patience,
+            clock,
+            liveness,
+            ..SqliteConfig::new(path, random())
+        };
         let store = py.detach(|| EngineStore::open(config)).map_err(raised)?;
         let path = store.path().to_owned();
         Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { path, synchronous }))

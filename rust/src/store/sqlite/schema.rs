@@ -8,7 +8,8 @@ use crate::clock::{Clock, System, Timestamp};
 use crate::error::Result;
 use crate::store::migrate::{Applied, Migration, known, plan};
 use crate::store::sql::sqlite as sql;
-use crate::store::sqlite::connection::{Create, Place};
+use crate::store::sqlite::connection::{Trust, trust};
+use crate::store::sqlite::place::{Create, Place};
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
@@ -28,7 +29,7 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
     let known = known(sql::MIGRATIONS);
     let applied = if path.exists() {
         let place = Place::prepare(path, Create::No)?;
-        let connection = place.open_reader()?;
+        let (connection, _) = place.open_read_only()?;
         let applied = applied(&connection).map_err(|error| place.error(&error))?;
         plan(&known, &applied, &place.path.display().to_string())?;
         applied
@@ -43,20 +44,27 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
 pub fn apply(path: &Path) -> Result<Vec<Migration>> {
     let place = Place::prepare(path, Create::Yes)?;
     let mut connection = place.open_writer()?;
-    migrate(&mut connection, &place, System.now())
+    let applied = migrate(&mut connection, &place, System.now())?;
+    trust(&connection, Trust::Yes).map_err(|error| place.error(&error))?;
+    Ok(applied)
 }
 
 /// Makes the tables of a new file. A file that has some must have them all: changing it is `zjobs migrate`'s.
 pub(super) fn prepare(connection: &mut Connection, place: &Place, now: Timestamp) -> Result<()> {
+    let has = applied(connection).map_err(|error| place.error(&error))?;
+    if has.is_empty() {
+        return migrate(connection, place, now).map(drop);
+    }
+    check(connection, place)
+}
+
+/// Refuses a file that does not have exactly the tables of this version.
+pub(super) fn check(connection: &Connection, place: &Place) -> Result<()> {
     let known = known(sql::MIGRATIONS);
     let name = place.path.display().to_string();
     let has = applied(connection).map_err(|error| place.error(&error))?;
-    let missing = plan(&known, &has, &name)?;
-    if missing.is_empty() {
+    if plan(&known, &has, &name)?.is_empty() {
         return Ok(());
-    }
-    if has.is_empty() {
-        return migrate(connection, place, now).map(drop);
     }
     Err(crate::error::Error::SchemaMismatch(format!(
         "{name} has schema {}, and this version of zjobs needs {}: run `zjobs migrate --store sqlite:///{name}`",

@@ -6,16 +6,24 @@
 //!   needed: whoever comes first leads, and hands the lead to one who waits.
 //! * A call that fails takes only its own changes back. A commit that fails fails for everybody in it.
 //! * Nobody is answered before the commit; signals go out after it, when the lead has been handed over.
-//! * After an error of the disk the connection is opened again: nothing rests on a write that failed.
+//! * After an error of the disk the connection is opened again, and what is in the WAL is pressed onto the disk anew: nothing
+//!   rests on a write that failed.
+//! * A file that was found damaged is not written any more.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use rusqlite::Connection;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::store::Signal;
-use crate::store::sqlite::connection::{Place, Synchronous, is_poison};
+use crate::store::sqlite::SqliteConfig;
+use crate::store::sqlite::connection::{Synchronous, retire};
+use crate::store::sqlite::group::{Open, transact};
+use crate::store::sqlite::meaning::{is_failed_disk, is_poison};
+use crate::store::sqlite::place::Place;
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// Whether a change must survive a power loss.
@@ -72,8 +80,8 @@ pub(super) type Verb<T> = std::result::Result<T, Failed>;
 type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Verb<()> + Send>;
 
 /// One call that waits for its turn.
-struct Ticket {
-    durable: Durable,
+pub(super) struct Ticket {
+    pub(super) durable: Durable,
     job: Mutex<Option<Job>>,
     state: Mutex<Turn>,
     changed: Condvar,
@@ -97,19 +105,30 @@ pub(super) struct Writer {
     place: Place,
     synchronous: Synchronous,
     line: Mutex<Line>,
+    /// How many pages the WAL has before they are copied into the file.
+    checkpoint_pages: u32,
+    press_again: fn(&Path) -> io::Result<()>,
     /// Used by whoever leads only.
-    connection: Mutex<Option<Open>>,
+    seat: Mutex<Seat>,
 }
 
-struct Open {
-    connection: Connection,
-    pressed: Synchronous,
+/// The connection, and whether what others have committed before may rest on it.
+struct Seat {
+    open: Option<Open>,
+    /// The one that met a failed disk. It is kept until there is another: whoever opens the file as the only one reads the
+    /// WAL anew, and would find the commit there that has failed.
+    last: Option<Connection>,
+    /// The disk has failed since the WAL was last known to be on it.
+    doubtful: bool,
 }
 
 impl Writer {
-    pub(super) fn new(place: Place, connection: Connection, synchronous: Synchronous) -> Result<Self> {
-        let open = Open::new(&place, connection)?;
-        Ok(Self { place, synchronous, line: Mutex::default(), connection: Mutex::new(Some(open)) })
+    pub(super) fn new(place: Place, connection: Connection, config: &SqliteConfig) -> Result<Self> {
+        let open = Open::new(connection).map_err(|error| place.error(&error))?;
+        let (synchronous, checkpoint_pages) = (config.synchronous, config.checkpoint_pages);
+        let seat = Mutex::new(Seat { open: Some(open), last: None, doubtful: false });
+        let press_again = config.press_again;
+        Ok(Self { place, synchronous, line: Mutex::default(), checkpoint_pages, press_again, seat })
     }
 
     /// Runs a verb in a transaction, perhaps with others, and returns its reply after the commit.
@@ -165,6 +184,7 @@ impl Writer {
         for (ticket, outcome) in group.iter().zip(outcomes).rev() {
             ticket.answer(outcome);
         }
+        self.checkpoint();
         self.hand_over();
         news
     }
@@ -181,44 +201,121 @@ impl Writer {
     }
 
     fn run(&self, group: &[Arc<Ticket>], now: Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
-        let mut slot = self.connection.lock();
+        let mut seat = self.seat.lock();
         let failed = |error: &Error| group.iter().map(|_| Err(error.clone())).collect();
-        let open = match self.opened(&mut slot) {
+        let open = match self.opened(&mut seat) {
             Ok(open) => open,
             Err(error) => return (failed(&error), Vec::new()),
         };
         match transact(open, self.synchronous, group, now) {
             Ok((outcomes, news)) => {
-                let ours = |outcome: Verb<()>| outcome.map_err(|failed| self.meaning(failed));
+                let ours = |outcome: Verb<()>| outcome.map_err(|failed| self.place.meaning(failed));
                 (outcomes.into_iter().map(ours).collect(), news)
             }
             Err(error) => {
-                if is_poison(&error) || !open.connection.is_autocommit() {
-                    *slot = None;
+                if is_poison(&error) || !open.is_idle() {
+                    seat.leave(&error);
                 }
                 (failed(&self.place.error(&error)), Vec::new())
             }
         }
     }
 
-    fn opened<'a>(&self, slot: &'a mut Option<Open>) -> Result<&'a mut Open> {
+    fn opened<'a>(&self, seat: &'a mut Seat) -> Result<&'a mut Open> {
+        self.place.check_sound()?;
         self.place.check()?;
         self.place.begin();
-        if slot.is_none() {
-            *slot = Some(Open::new(&self.place, self.place.open_writer()?)?);
+        if seat.open.is_none() {
+            let open = Open::new(self.place.open_writer()?).map_err(|error| self.place.error(&error))?;
+            seat.open = Some(open);
+            seat.last.take().into_iter().for_each(retire);
         }
-        slot.as_mut().ok_or_else(|| Error::Internal("the writer has no connection".into()))
+        self.settle(seat)?;
+        seat.open.as_mut().ok_or_else(|| Error::Internal("the writer has no connection".into()))
+    }
+
+    /// Presses the WAL onto the disk again when that has failed, with nobody writing into it meanwhile.
+    fn settle(&self, seat: &mut Seat) -> Result<()> {
+        if !seat.doubtful {
+            return Ok(());
+        }
+        let Some(open) = &mut seat.open else { return Ok(()) };
+        let pressed = open.alone(|| (self.press_again)(&self.place.wal()));
+        match pressed {
+            Ok(Ok(())) => {
+                seat.doubtful = false;
+                open.trusted().map_err(|error| self.place.error(&error))
+            }
+            Ok(Err(error)) => Err(Error::StoreUnavailable(format!(
+                "the disk under {} has failed and still does ({error}): look at the system's log",
+                self.place.wal().display()
+            ))),
+            Err(error) => {
+                if is_poison(&error) {
+                    seat.leave(&error);
+                }
+                Err(self.place.error(&error))
+            }
+        }
+    }
+
+    /// Copies what is in the WAL into the file when there is much of it. Those who waited for the commit are answered by now;
+    /// what fails here has taken nothing back, and whoever comes next finds the WAL in doubt.
+    fn checkpoint(&self) {
+        let mut seat = self.seat.lock();
+        let Some(open) = &mut seat.open else { return };
+        if open.pages() < self.checkpoint_pages {
+            return;
+        }
+        self.place.begin();
+        if let Err(error) = open.checkpoint()
+            && is_poison(&error)
+        {
+            // Damage is noted.
+            drop(self.place.error(&error));
+            seat.leave(&error);
+        }
     }
 
     /// Leaves the connection as it is, neither used nor closed. Waits for nobody: who had the lock at a fork is not here.
     pub(super) fn abandon(&mut self) {
-        std::mem::forget(self.connection.get_mut().take());
+        let seat = self.seat.get_mut();
+        std::mem::forget((seat.open.take(), seat.last.take()));
     }
 
-    pub(super) fn meaning(&self, failed: Failed) -> Error {
-        match failed {
-            Failed::Sqlite(error) => self.place.error(&error),
-            Failed::Engine(error) => error,
+    /// Closes the connection. What is in the WAL only is pressed onto the disk first, since whoever closes last copies it into
+    /// the file and cannot say that it failed.
+    pub(super) fn close(&mut self) {
+        self.place.begin();
+        let mut seat = self.seat.lock();
+        if let Some(open) = &mut seat.open
+            && self.place.check_sound().is_ok()
+            && open.has_loose_ends()
+            && let Err(error) = open.checkpoint()
+        {
+            seat.doubtful |= is_failed_disk(&error);
+        }
+        // A last try; when it fails nothing is copied.
+        let trusted = self.opened(&mut seat).is_ok();
+        let (open, last) = (seat.open.take(), seat.last.take());
+        last.into_iter().for_each(retire);
+        match open {
+            Some(open) if trusted => drop(open),
+            Some(open) => retire(open.into_connection()),
+            None => {}
+        }
+    }
+}
+
+impl Seat {
+    fn leave(&mut self, error: &rusqlite::Error) {
+        let Some(open) = self.open.take() else { return };
+        let connection = open.into_connection();
+        if is_failed_disk(error) {
+            self.doubtful = true;
+            self.last = Some(connection);
+        } else {
+            retire(connection);
         }
     }
 }
@@ -231,7 +328,7 @@ impl std::fmt::Debug for Writer {
 
 impl Ticket {
     /// A verb that panics has failed, as one with an error has: those who share its commit go on.
-    fn run(&self, transaction: &mut Transaction<'_>) -> Verb<()> {
+    pub(super) fn run(&self, transaction: &mut Transaction<'_>) -> Verb<()> {
         let Some(job) = self.job.lock().take() else { return Ok(()) };
         let run = catch_unwind(AssertUnwindSafe(|| job(transaction)));
         run.unwrap_or_else(|_| Err(Failed::Engine(Error::Internal("a call to the store panicked".into()))))
@@ -253,91 +350,4 @@ impl Ticket {
             Turn::Waiting | Turn::Lead => Err(Error::Internal("a call to the store was not answered".into())),
         }
     }
-}
-
-impl Open {
-    fn new(place: &Place, connection: Connection) -> Result<Self> {
-        let pressed = Synchronous::Full;
-        connection.pragma_update(None, "synchronous", pressed.name()).map_err(|error| place.error(&error))?;
-        Ok(Self { connection, pressed })
-    }
-
-    fn press(&mut self, wanted: Synchronous) -> rusqlite::Result<()> {
-        if self.pressed != wanted {
-            self.connection.pragma_update(None, "synchronous", wanted.name())?;
-            self.pressed = wanted;
-        }
-        Ok(())
-    }
-}
-
-type Outcomes = (Vec<Verb<()>>, Vec<Signal>);
-
-/// One transaction for the whole group. An error here is one for everybody.
-fn transact(open: &mut Open, most: Synchronous, group: &[Arc<Ticket>], now: Timestamp) -> rusqlite::Result<Outcomes> {
-    let durable = group.iter().map(|ticket| ticket.durable).max();
-    open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
-    let connection = &open.connection;
-    execute(connection, "BEGIN IMMEDIATE")?;
-    let mut transaction = Transaction { connection, now, news: Vec::new() };
-    let done = match group {
-        [alone] => one(&mut transaction, alone),
-        several => all(&mut transaction, several),
-    };
-    let news = transaction.news;
-    let end = done.and_then(|outcomes| {
-        // A lone call that failed has taken everything back.
-        if !connection.is_autocommit() {
-            execute(connection, "COMMIT")?;
-        }
-        Ok((outcomes, news))
-    });
-    if end.is_err() && !connection.is_autocommit() {
-        // When even this fails the connection is not used again, and the error that led here says why.
-        drop(execute(connection, "ROLLBACK"));
-    }
-    end
-}
-
-fn one(transaction: &mut Transaction<'_>, ticket: &Ticket) -> rusqlite::Result<Vec<Verb<()>>> {
-    let outcome = ticket.run(transaction);
-    if outcome.is_err() {
-        transaction.news.clear();
-        if !transaction.connection.is_autocommit() {
-            execute(transaction.connection, "ROLLBACK")?;
-        }
-    }
-    Ok(vec![outcome])
-}
-
-fn all(transaction: &mut Transaction<'_>, group: &[Arc<Ticket>]) -> rusqlite::Result<Vec<Verb<()>>> {
-    let connection = transaction.connection;
-    let mut outcomes = Vec::with_capacity(group.len());
-    for ticket in group {
-        let told = transaction.news.len();
-        execute(connection, "SAVEPOINT call")?;
-        let outcome = ticket.run(transaction);
-        if outcome.is_err() {
-            // Some errors have taken the whole transaction back by themselves.
-            if connection.is_autocommit() {
-                return Err(cause(outcome));
-            }
-            transaction.news.truncate(told);
-            execute(connection, "ROLLBACK TO call")?;
-        }
-        execute(connection, "RELEASE call")?;
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
-}
-
-fn cause(outcome: Verb<()>) -> rusqlite::Error {
-    match outcome {
-        Err(Failed::Sqlite(error)) => error,
-        Err(Failed::Engine(_)) | Ok(()) => rusqlite::Error::InvalidQuery,
-    }
-}
-
-pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql)?.execute([]).map(drop)
 }

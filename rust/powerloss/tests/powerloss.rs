@@ -1,0 +1,88 @@
+//! The power goes at every moment of many sessions. `ZJOBS_SESSIONS=2000` looks longer, `ZJOBS_SEED=7` at one.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+#![allow(missing_docs, reason = "nothing leaves a test binary")]
+
+use fastrand::Rng;
+use zjobs_engine::store::sqlite::Synchronous;
+use zjobs_powerloss::{Call, Fault, Promise, Recording, Setting, Step, check, folder, record};
+
+const CALLS: usize = 14;
+
+/// The share of the moments that is looked at: all of them in the long form.
+fn share() -> f64 {
+    if std::env::var_os("ZJOBS_SESSIONS").is_some() || std::env::var_os("ZJOBS_SEED").is_some() { 1.0 } else { 0.05 }
+}
+
+fn sessions(default: u64) -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().unwrap());
+    match number("ZJOBS_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("ZJOBS_SESSIONS").map_or(default, |all| all * default / 200)).collect(),
+    }
+}
+
+fn session(setting: Setting) -> Recording {
+    let folder = folder().unwrap();
+    record(setting, folder.path())
+}
+
+/// The seeds whose sessions do not keep the promise, each with what was wrong.
+fn broken(seeds: &[u64], promise: Promise, recording: impl Fn(u64) -> Recording + Sync) -> (usize, Vec<String>) {
+    let look = |seed: &u64| {
+        check(&recording(*seed), promise, share(), &mut Rng::with_seed(*seed))
+            .map_err(|why| format!("ZJOBS_SEED={seed}: {why}"))
+    };
+    let half = seeds.len() / 2;
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let one = scope.spawn(|| seeds[..half].iter().map(look).collect::<Vec<_>>());
+        let mut all: Vec<_> = seeds[half..].iter().map(look).collect();
+        all.extend(one.join().unwrap());
+        all
+    });
+    (all.iter().flatten().sum(), all.into_iter().filter_map(Result::err).collect())
+}
+
+fn plain(synchronous: Synchronous) -> impl Fn(u64) -> Recording + Sync {
+    move |seed| session(Setting { seed, calls: CALLS, synchronous, fault: None })
+}
+
+#[test]
+fn what_was_answered_survives_every_power_loss() {
+    let (disks, broken) = broken(&sessions(200), Promise::Everything, plain(Synchronous::Full));
+    println!("{disks} disks");
+    assert!(broken.is_empty(), "{} broken, first: {}", broken.len(), broken[0]);
+    assert!(disks > 30, "{disks}");
+}
+
+#[test]
+fn with_normal_the_file_is_sound_after_every_power_loss() {
+    let (_, broken) = broken(&sessions(60), Promise::Soundness, plain(Synchronous::Normal));
+    assert!(broken.is_empty(), "{} broken, first: {}", broken.len(), broken[0]);
+}
+
+#[test]
+fn nothing_rests_on_a_write_whose_sync_failed() {
+    let (_, broken) = broken(&sessions(100), Promise::Everything, |seed| {
+        let fault = Some(Fault::Once(Call::Sync, usize::try_from(seed % 12).unwrap()));
+        session(Setting { seed, calls: CALLS, synchronous: Synchronous::Full, fault })
+    });
+    assert!(broken.is_empty(), "{} broken, first: {}", broken.len(), broken[0]);
+}
+
+#[test]
+fn a_store_that_does_not_wait_for_the_disk_is_caught() {
+    let seeds: Vec<u64> = (0..10).collect();
+    let (_, broken) = broken(&seeds, Promise::Everything, plain(Synchronous::Normal));
+    assert!(broken.len() > 5, "{broken:?}");
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_caught() {
+    let seeds: Vec<u64> = (0..10).collect();
+    let (_, broken) = broken(&seeds, Promise::Soundness, |seed| {
+        let mut recording = plain(Synchronous::Full)(seed);
+        recording.steps.retain(|step| !matches!(step, Step::Synced(_)));
+        recording
+    });
+    assert!(!broken.is_empty());
+}

@@ -1,0 +1,179 @@
+//! The writer's connection, and one transaction for a group of calls.
+
+use rusqlite::Connection;
+
+use crate::clock::Timestamp;
+use crate::store::Signal;
+use crate::store::sqlite::connection::{Synchronous, Trust, trust};
+use crate::store::sqlite::meaning::is_poison;
+use crate::store::sqlite::writer::{Durable, Failed, Ticket, Transaction, Verb};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Ordering};
+
+/// A connection that writes.
+pub(super) struct Open {
+    connection: Connection,
+    pressed: Synchronous,
+    /// How many pages the WAL had after the last commit that changed something.
+    pages: Arc<AtomicU32>,
+    /// Whether there was such a commit since anybody looked.
+    changed: Arc<AtomicBool>,
+    /// The last of them was not pressed onto the disk.
+    loose: bool,
+}
+
+impl Open {
+    pub(super) fn new(mut connection: Connection) -> rusqlite::Result<Self> {
+        let pressed = Synchronous::Full;
+        connection.pragma_update(None, "synchronous", pressed.name())?;
+        let pages = Arc::new(AtomicU32::new(0));
+        let changed = Arc::new(AtomicBool::new(false));
+        let (counted, noted) = (pages.clone(), changed.clone());
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            counted.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            noted.store(true, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        trust(&connection, Trust::Yes)?;
+        Ok(Self { connection, pressed, pages, changed, loose: false })
+    }
+
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// Whether it is in no transaction.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    pub(super) fn pages(&self) -> u32 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_loose_ends(&self) -> bool {
+        self.loose
+    }
+
+    /// What is in the WAL may be copied into the file again.
+    pub(super) fn trusted(&mut self) -> rusqlite::Result<()> {
+        self.loose = false;
+        trust(&self.connection, Trust::Yes)
+    }
+
+    /// Copies what is in the WAL into the file, as far as readers allow; both are pressed onto the disk.
+    pub(super) fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        self.pages.store(0, Ordering::Relaxed);
+        self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?;
+        self.loose = false;
+        Ok(())
+    }
+
+    /// Does something while nobody writes; changes nothing in the database.
+    pub(super) fn alone<T>(&mut self, act: impl FnOnce() -> T) -> rusqlite::Result<T> {
+        trust(&self.connection, Trust::No)?;
+        alone(&self.connection, act)
+    }
+
+    fn press(&mut self, wanted: Synchronous) -> rusqlite::Result<()> {
+        if self.pressed != wanted {
+            self.connection.pragma_update(None, "synchronous", wanted.name())?;
+            self.pressed = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// Does something while nobody writes; changes nothing in the database.
+pub(super) fn alone<T>(connection: &Connection, act: impl FnOnce() -> T) -> rusqlite::Result<T> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let done = act();
+    execute(connection, "ROLLBACK")?;
+    Ok(done)
+}
+
+type Outcomes = (Vec<Verb<()>>, Vec<Signal>);
+
+/// One transaction for the whole group. An error here is one for everybody.
+pub(super) fn transact(
+    open: &mut Open,
+    most: Synchronous,
+    group: &[Arc<Ticket>],
+    now: Timestamp,
+) -> rusqlite::Result<Outcomes> {
+    let durable = group.iter().map(|ticket| ticket.durable).max();
+    open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
+    let connection = &open.connection;
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let mut transaction = Transaction { connection, now, news: Vec::new() };
+    let done = match group {
+        [alone] => one(&mut transaction, alone),
+        several => all(&mut transaction, several),
+    };
+    let news = transaction.news;
+    let end = done.and_then(|outcomes| {
+        // A lone call that failed has taken everything back.
+        if !connection.is_autocommit() {
+            execute(connection, "COMMIT")?;
+        }
+        Ok((outcomes, news))
+    });
+    if end.is_err() && !connection.is_autocommit() {
+        // When even this fails the connection is not used again, and the error that led here says why.
+        drop(execute(connection, "ROLLBACK"));
+    }
+    if open.changed.swap(false, Ordering::Relaxed) {
+        open.loose = open.pressed == Synchronous::Normal;
+    }
+    end
+}
+
+fn one(transaction: &mut Transaction<'_>, ticket: &Ticket) -> rusqlite::Result<Vec<Verb<()>>> {
+    let outcome = unpoisoned(ticket.run(transaction))?;
+    if outcome.is_err() {
+        transaction.news.clear();
+        if !transaction.connection.is_autocommit() {
+            execute(transaction.connection, "ROLLBACK")?;
+        }
+    }
+    Ok(vec![outcome])
+}
+
+fn all(transaction: &mut Transaction<'_>, group: &[Arc<Ticket>]) -> rusqlite::Result<Vec<Verb<()>>> {
+    let connection = transaction.connection;
+    let mut outcomes = Vec::with_capacity(group.len());
+    for ticket in group {
+        let told = transaction.news.len();
+        execute(connection, "SAVEPOINT call")?;
+        let outcome = unpoisoned(ticket.run(transaction))?;
+        if outcome.is_err() {
+            // Some errors have taken the whole transaction back by themselves.
+            if connection.is_autocommit() {
+                return Err(cause(outcome));
+            }
+            transaction.news.truncate(told);
+            execute(connection, "ROLLBACK TO call")?;
+        }
+        execute(connection, "RELEASE call")?;
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// What one call fails by and the others cannot go on after: a disk that failed, a file that is damaged.
+fn unpoisoned(outcome: Verb<()>) -> rusqlite::Result<Verb<()>> {
+    match outcome {
+        Err(Failed::Sqlite(error)) if is_poison(&error) => Err(error),
+        other => Ok(other),
+    }
+}
+
+fn cause(outcome: Verb<()>) -> rusqlite::Error {
+    match outcome {
+        Err(Failed::Sqlite(error)) => error,
+        Err(Failed::Engine(_)) | Ok(()) => rusqlite::Error::InvalidQuery,
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
