@@ -48,7 +48,7 @@ demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry,
 test: test-rust test-python sim-short ## everything that must pass
 
 test-rust: $(DEPS) ## the engine's tests
-	$(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss
+	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss
 
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 	$(PY) -m pytest $(ARGS)

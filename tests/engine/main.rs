@@ -6,6 +6,7 @@ mod conformance;
 mod memory;
 mod model;
 mod pool;
+mod postgres;
 mod queue;
 mod rings;
 mod sim;

@@ -45,6 +45,21 @@ pub fn known(steps: &'static [(&'static str, &'static str)]) -> Vec<Migration> {
     numbered.map(|(version, (name, sql))| Migration { version, name, sql }).collect()
 }
 
+/// One step of a schema and whether a database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What it is.
+    pub migration: Migration,
+    /// When it was applied; `None`: not yet.
+    pub applied_at: Option<Timestamp>,
+}
+
+/// All steps of a dialect, and when a database got each of them.
+pub fn steps(dialect: &'static [(&'static str, &'static str)], applied: &[Applied]) -> Vec<Step> {
+    let at = |migration: &Migration| applied.iter().find(|one| one.version == migration.version).map(|one| one.at);
+    known(dialect).into_iter().map(|migration| Step { applied_at: at(&migration), migration }).collect()
+}
+
 /// What is missing in a store that has `applied`. `place` names it in errors.
 pub fn plan(known: &[Migration], applied: &[Applied], place: &str) -> Result<Vec<Migration>> {
     for one in applied {

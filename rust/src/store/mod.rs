@@ -19,14 +19,19 @@ use crate::state::State;
 use crate::sync::{Arc, Weak};
 
 pub mod attention;
+mod group;
+mod json;
 pub mod memory;
 pub mod migrate;
+mod news;
+pub mod postgres;
 pub mod sql;
 pub mod sqlite;
 pub mod subscribers;
 
 pub use attention::Attention;
 pub use memory::{MemoryConfig, MemoryStore};
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::{SqliteConfig, SqliteStore};
 
 /// A store of jobs. One method per verb; a single job is a batch of one.

@@ -1,4 +1,5 @@
 //! The query table: one file per statement and dialect, read at compile time. Nothing edits SQL at run time.
+//! Each text has one address, by which what is prepared of it is found again.
 
 /// The statements of one dialect, by the name of their file.
 macro_rules! queries {
@@ -6,11 +7,11 @@ macro_rules! queries {
         $(
             #[doc = concat!("`", stringify!($name), ".sql`")]
             #[allow(non_upper_case_globals, reason = "named as its file is")]
-            pub const $name: &str = include_str!(concat!("../../sql/", $dialect, "/", stringify!($name), ".sql"));
+            pub static $name: &str = include_str!(concat!("../../sql/", $dialect, "/", stringify!($name), ".sql"));
         )+
 
         /// Every statement with the name of its file.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
+        pub static ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
 }
 
@@ -25,4 +26,18 @@ pub mod sqlite {
 
     /// The steps that lead to the schema of this version, in order: name and text.
     pub const MIGRATIONS: &[(&str, &str)] = &[("tables", include_str!("../../sql/sqlite/migrations/0001_tables.sql"))];
+}
+
+/// PostgreSQL's.
+pub mod postgres {
+    queries! { "postgres":
+        ack, ask, bury, cancel, claim, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
+        enqueue_unique, find_key, forget_nodes, forget_ticks, get, heartbeat, held, list, list_newest, next_due, node, nodes, now,
+        orphaned, orphans, pick, pick_newest, prune, queues, register, report, rescue, retire, retry, save_cron,
+        set_cron_paused, settings, stage, tick, ticked, wanted, why,
+    }
+
+    /// The steps that lead to the schema of this version, in order: name and text.
+    pub const MIGRATIONS: &[(&str, &str)] =
+        &[("tables", include_str!("../../sql/postgres/migrations/0001_tables.sql"))];
 }

@@ -46,11 +46,12 @@ use crate::store::{
 };
 use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
 
+pub use crate::store::migrate::Step;
 pub use connection::{OLDEST, Synchronous, press_again};
 pub use enqueue::Draft;
 pub use place::{Create, PATIENCE};
 pub use rows::COLUMNS;
-pub use schema::{Step, apply, steps};
+pub use schema::{apply, steps};
 
 use connection::{Frozen, retire};
 use neighbours::{Hearer, Neighbours, News};

@@ -2,7 +2,7 @@
 
 pub mod fixture;
 mod neighbours;
-mod sql;
+pub mod sql;
 mod upkeep;
 
 use crate::conformance::conformance;

@@ -5,9 +5,9 @@ use rusqlite::{OptionalExtension, named_params};
 use crate::job::NodeId;
 use crate::outcome::Ack;
 use crate::state::{Event, State};
+use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::nodes::Standing;
-use crate::store::sqlite::rows;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::{Acked, Report, Signal};
 
@@ -27,7 +27,7 @@ impl Transaction<'_> {
         let Some(number) = node else { return self.refused(node, ack) };
         let finished_at = ack.to.is_final().then_some(self.now.0);
         let scheduled_at = ack.delay.map(|delay| self.now + delay);
-        let result = ack.result.as_deref().map(rows::text).transpose()?;
+        let result = ack.result.as_deref().map(json::text).transpose()?;
         let changed = self.connection.prepare_cached(sql::ack)?.execute(named_params! {
             ":id": ack.id.0,
             ":lease": ack.lease.0,
@@ -63,7 +63,7 @@ impl Transaction<'_> {
             statement.query_row(named_params! {":id": ack.id.0}, |row| row.get(0)).optional()?;
         // The attempt that failed, before any refund.
         let attempt = if ack.event.attempt_change() < 0 { ack.attempt + 1 } else { ack.attempt };
-        Ok(Some(rows::errors_after(known.flatten().as_deref(), attempt, self.now, failure)))
+        Ok(Some(json::errors_after(known.flatten().as_deref(), attempt, self.now, failure)))
     }
 
     /// Why nothing was written.
@@ -96,7 +96,7 @@ impl Transaction<'_> {
                 ":id": report.id.0,
                 ":lease": report.lease.0,
                 ":node": writer.number,
-                ":progress": rows::progress_text(&report.progress),
+                ":progress": json::progress_text(&report.progress),
             })?;
         }
         Ok(())

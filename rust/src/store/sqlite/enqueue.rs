@@ -6,8 +6,8 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::job::{Details, Job, JobId, Lease, NewJob};
 use crate::state::State;
+use crate::store::json;
 use crate::store::sql::sqlite as sql;
-use crate::store::sqlite::rows;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::{Enqueued, Signal};
 use crate::unique::UniqueStrategy;
@@ -133,15 +133,15 @@ impl<'a> Draft<'a> {
             state,
             queue: new.queue.as_str(),
             worker: new.worker.as_str(),
-            args: rows::text(&new.args)?,
+            args: json::text(&new.args)?,
             priority: new.priority.0,
             max_attempts: new.max_attempts,
             scheduled_at,
             now,
-            timeout: new.timeout.map(rows::nanos),
+            timeout: new.timeout.map(json::nanos),
             unique_key: new.unique.as_ref().map(|unique| &*unique.key),
-            tags: rows::tags_text(&new.tags),
-            meta: new.meta.as_deref().map(rows::text).transpose()?,
+            tags: json::tags_text(&new.tags),
+            meta: new.meta.as_deref().map(json::text).transpose()?,
         })
     }
 }

@@ -12,7 +12,6 @@
 
 mod ear;
 mod locks;
-mod news;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, Weak};
 
-pub use news::News;
+pub use crate::store::news::News;
 
 use ear::{Ear, Mouth};
 use locks::Lock;

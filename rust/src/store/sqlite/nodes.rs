@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::{JobId, Lease, NodeId};
 use crate::outcome::{self, RescueReason};
 use crate::state::State;
+use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::sqlite::{reads, rows};
@@ -57,7 +58,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn heartbeat(&mut self, beat: &Heartbeat, process: &str) -> Verb<Pulse> {
-        let queues = rows::queues_text(&beat.queues);
+        let queues = json::queues_text(&beat.queues);
         let expires_at = (self.now + beat.ttl).0;
         let Some(node) = self.node(beat.node)? else {
             self.connection.prepare_cached(sql::register)?.execute(named_params! {
@@ -163,7 +164,7 @@ impl Transaction<'_> {
             ":state": rescue.to.number(),
             ":attempt": rescue.attempt,
             ":crashes": rescue.crashes,
-            ":errors": rows::errors_after(known.as_deref(), job.attempt, self.now, &rescue.error),
+            ":errors": json::errors_after(known.as_deref(), job.attempt, self.now, &rescue.error),
             ":finished_at": rescue.to.is_final().then_some(self.now.0),
         })?;
         let Some(job) = self.job(id)? else { return Ok(None) };

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, Name, NodeId};
 use crate::state::State;
+use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::by_hand::TICKS_KEPT;
 use crate::store::sqlite::nodes::Standing;
@@ -58,7 +59,7 @@ pub(super) fn matching(connection: &Connection, filter: &Filter, states: impl Fn
                 ":queue": filter.queue.as_ref().map(Name::as_str),
                 ":worker": filter.worker.as_ref().map(Name::as_str),
                 ":unique_key": filter.unique_key,
-                ":tags": rows::tags_text(&filter.tags),
+                ":tags": json::tags_text(&filter.tags),
                 ":limit": i64::try_from(left).unwrap_or(i64::MAX),
             },
             rows::job,
@@ -91,7 +92,7 @@ pub(super) fn count(connection: &Connection, filter: &Filter) -> Verb<u64> {
                 ":queue": filter.queue.as_ref().map(Name::as_str),
                 ":worker": filter.worker.as_ref().map(Name::as_str),
                 ":unique_key": filter.unique_key,
-                ":tags": rows::tags_text(&filter.tags),
+                ":tags": json::tags_text(&filter.tags),
             },
             |row| row.get(0),
         )?;
@@ -192,7 +193,7 @@ pub(super) fn nodes(connection: &Connection) -> Verb<Vec<NodeRecord>> {
                 started_at: Timestamp(row.get(6)?),
                 beat_at: Timestamp(row.get(7)?),
                 expires_at: Timestamp(row.get(8)?),
-                queues: rows::queues_of(row.get_ref(9)?.as_str()?),
+                queues: json::queues_of(row.get_ref(9)?.as_str()?),
                 executing: row.get::<_, u32>(10)? as usize,
             },
         })

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::clock::{Clock, System, Timestamp};
 use crate::error::Result;
-use crate::store::migrate::{Applied, Migration, known, plan};
+use crate::store::migrate::{self, Applied, Migration, Step, known, plan};
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::connection::{Trust, trust};
 use crate::store::sqlite::place::{Create, Place};
@@ -14,15 +14,6 @@ use crate::store::sqlite::place::{Create, Place};
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
 ) STRICT";
-
-/// One step of the schema and whether a file has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// What it is.
-    pub migration: Migration,
-    /// When it was applied; `None`: not yet.
-    pub applied_at: Option<Timestamp>,
-}
 
 /// The steps of this version's schema, and which of them the file has. A file that does not exist has none.
 pub fn steps(path: &Path) -> Result<Vec<Step>> {
@@ -36,8 +27,7 @@ pub fn steps(path: &Path) -> Result<Vec<Step>> {
     } else {
         Vec::new()
     };
-    let at = |migration: &Migration| applied.iter().find(|one| one.version == migration.version).map(|one| one.at);
-    Ok(known.into_iter().map(|migration| Step { applied_at: at(&migration), migration }).collect())
+    Ok(migrate::steps(sql::MIGRATIONS, &applied))
 }
 
 /// Brings a file up to this version's schema; says which steps were applied now.

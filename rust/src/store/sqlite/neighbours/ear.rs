@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::clock::Moment;
-use crate::store::sqlite::neighbours::news::{LONGEST, News};
+use crate::store::news::{LONGEST, News};
 use crate::store::sqlite::neighbours::watch::Watch;
 use crate::store::sqlite::neighbours::{Hearer, LIST_KEPT, locks};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};

@@ -5,7 +5,7 @@ use crate::job::{JobId, Name};
 use crate::store::Signal;
 
 /// The longest line that is sent or read.
-pub(super) const LONGEST: usize = 1024;
+pub(crate) const LONGEST: usize = 1024;
 
 /// So many ids fit in one line.
 const IDS: usize = 40;
@@ -26,7 +26,7 @@ impl News {
     }
 
     /// A neighbour has ended.
-    pub(super) const fn orphaned() -> Self {
+    pub(crate) const fn orphaned() -> Self {
         Self(Signal::Orphaned)
     }
 
@@ -35,7 +35,7 @@ impl News {
         self.0
     }
 
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match &self.0 {
             Signal::Ready(queue) => format!("ready {queue}"),
             Signal::Due(at) => format!("due {}", at.micros()),
@@ -49,7 +49,7 @@ impl News {
     }
 
     /// Reads a line; nothing when it is none of ours.
-    pub(super) fn read(line: &[u8]) -> Option<Self> {
+    pub(crate) fn read(line: &[u8]) -> Option<Self> {
         let (word, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
         let signal = match word {
             "ready" => Signal::Ready(Name::queue(rest).ok()?),

@@ -1,0 +1,23 @@
+-- claim: available -> executing
+-- Take the best due jobs of one queue, up to a limit, and lease them to one node that is alive.
+-- A row that somebody made available with its attempts used up stays, and holds nobody up.
+-- Order must stay equal to index jobs_claim (queue, priority, scheduled_at, id).
+WITH me AS MATERIALIZED (
+    SELECT number, id FROM zjobs.nodes WHERE id = $3 AND standing = 0 AND expires_at >= zjobs.now()
+), picked AS MATERIALIZED (
+    SELECT id FROM zjobs.jobs
+    WHERE state = 0 AND queue = $1 AND attempt < max_attempts
+        AND EXISTS (SELECT FROM me)
+        AND NOT EXISTS (SELECT FROM zjobs.queues WHERE name = $1 AND paused)
+    ORDER BY priority, scheduled_at, id
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE zjobs.jobs AS job
+SET state = 1, attempt = job.attempt + 1, lease = job.lease + 1, node = me.number, attempted_at = zjobs.now(), acked = false
+FROM picked, me
+WHERE job.id = picked.id
+RETURNING
+    job.id, job.state, job.queue, job.worker, job.args, job.priority, job.attempt, job.max_attempts, job.lease, me.id AS node,
+    job.scheduled_at, job.inserted_at, job.attempted_at, job.finished_at, job.timeout, job.cancel_requested, job.crashes,
+    job.unique_key, job.tags, job.meta, job.errors, job.result, job.progress

@@ -1,0 +1,3 @@
+-- delete_cron
+-- Forget a schedule.
+DELETE FROM zjobs.crons WHERE name = $1

@@ -1,0 +1,3 @@
+-- now
+-- The clock of the store.
+SELECT zjobs.now()

@@ -1,0 +1,401 @@
+//! The store in PostgreSQL: shared by any number of processes on any number of machines.
+//!
+//! Invariants:
+//!
+//! * The server's clock decides what is due, expired and old.
+//! * Up to four connections for a process: one on which jobs are enqueued and acks written, one on which jobs are claimed and
+//!   the node beats, one for everything else, and one that hears what others have done. Each is opened when it is needed.
+//! * Enqueues that arrive while one is on its way share the next statement and its commit.
+//! * A verb is one statement, or one transaction. Whoever holds locks on several rows has taken them in one statement, or in
+//!   the order of their ids.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::job::{Job, JobId, Name, NewJob, NodeId};
+use crate::outcome::Ack;
+use crate::store::group::Group;
+use crate::store::migrate::{Migration, Step};
+use crate::store::subscribers::Subscribers;
+use crate::store::{
+    Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
+    QueueRow, Report, Rescued, Retention, Retried, Signal, Staged, Store, Subscriber, Ticked,
+};
+use crate::sync::{Arc, Mutex, Weak};
+use crate::unique::UniqueStrategy;
+
+mod ack;
+mod address;
+mod by_hand;
+mod claim;
+mod cron;
+mod dialect;
+mod ear;
+mod enqueue;
+mod meaning;
+mod nodes;
+mod reads;
+mod rows;
+mod schema;
+mod seat;
+mod session;
+mod tls;
+mod types;
+
+pub use address::Environment;
+pub use dialect::SCHEMA;
+pub use rows::COLUMNS;
+
+use crate::store::news::News;
+use address::Address;
+use by_hand::Setting;
+use dialect::Dialect;
+use ear::Ear;
+use schema::Home;
+use seat::{Repeat, Seat};
+use session::{Session, Verb};
+
+/// How long a call may take, unless it is told otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// So many jobs of callers that arrive together are inserted by one statement.
+const TOGETHER: usize = 1_000;
+
+/// So many jobs are inserted by one statement of a bulk enqueue.
+const AT_ONCE: usize = 5_000;
+
+/// How a [`PostgresStore`] is set up.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// `postgresql://user@host/database?option=value`.
+    pub url: String,
+    /// The schema of the tables: several stores can share a database.
+    pub schema: String,
+    /// Whether the tables of a new database are made.
+    pub create: bool,
+    /// How long a call may take; above zero.
+    pub patience: Duration,
+    /// Where the environment is read.
+    pub environment: fn(&str) -> Option<String>,
+    /// The source of chance: waits before another try, and the name of this process among the others.
+    pub random: fastrand::Rng,
+}
+
+impl PostgresConfig {
+    /// The server, and the default of everything else.
+    pub fn new(url: impl Into<String>, random: fastrand::Rng) -> Self {
+        Self {
+            url: url.into(),
+            schema: SCHEMA.to_owned(),
+            create: true,
+            patience: PATIENCE,
+            environment: |name| std::env::var(name).ok(),
+            random,
+        }
+    }
+}
+
+/// Jobs in a database of PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresStore {
+    address: Arc<Address>,
+    dialect: Arc<Dialect>,
+    writes: Seat,
+    claims: Seat,
+    desk: Seat,
+    ear: Ear,
+    enqueues: Group<Vec<NewJob>, Vec<Enqueued>>,
+    subscribers: Arc<Subscribers>,
+    /// Nodes that have announced their end here: with their last ack they are gone.
+    leaving: Mutex<Vec<NodeId>>,
+}
+
+impl PostgresStore {
+    /// Finds the server, and makes the tables of a new database when asked to.
+    pub fn open(config: PostgresConfig) -> Result<Self> {
+        let create = config.create;
+        let store = Self::at(config)?;
+        if create {
+            store.home().prepare()?;
+        } else {
+            store.home().check()?;
+        }
+        Ok(store)
+    }
+
+    /// The steps of this version's schema, and which of them the database has.
+    pub fn steps(config: PostgresConfig) -> Result<Vec<Step>> {
+        Self::at(config)?.home().steps()
+    }
+
+    /// Brings a database up to this version's schema; says which steps were applied now.
+    pub fn migrate(config: PostgresConfig) -> Result<Vec<Migration>> {
+        Self::at(config)?.home().apply()
+    }
+
+    fn at(mut config: PostgresConfig) -> Result<Self> {
+        let address = Arc::new(Address::parse(&config.url, config.patience, &config.environment)?);
+        let dialect = Arc::new(Dialect::new(&config.schema)?);
+        let subscribers = Arc::<Subscribers>::default();
+        let mut seat = || Seat::new(address.clone(), dialect.clone(), config.patience, config.random.fork());
+        let (writes, claims, desk) = (seat(), seat(), seat());
+        let random = config.random.fork();
+        let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
+        let (enqueues, leaving) = (Group::new(), Mutex::default());
+        Ok(Self { address, dialect, writes, claims, desk, ear, enqueues, subscribers, leaving })
+    }
+
+    fn home(&self) -> Home<'_> {
+        Home { seat: &self.desk, address: &self.address, dialect: &self.dialect }
+    }
+
+    /// The server and the database, without anything secret.
+    pub fn place(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The schema of the tables.
+    pub fn schema(&self) -> &str {
+        self.dialect.schema()
+    }
+
+    /// Tells this process and the others what committed.
+    fn tell(&self, news: &[Signal]) {
+        self.subscribers.tell(news);
+        self.ear.tell(&news.iter().flat_map(News::of).collect::<Vec<_>>());
+    }
+
+    /// What may be done twice, on the connection for everything else.
+    #[expect(clippy::needless_pass_by_value, reason = "closures are written in place")]
+    fn read<T>(&self, verb: impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
+        self.desk.call(Repeat::Safe, &verb)
+    }
+
+    /// A transaction that may be repeated, and the news that it brings.
+    fn change<T>(&self, verb: &impl AsyncFn(&Session) -> Verb<(T, Vec<Signal>)>) -> Result<T> {
+        let transaction = async |session: &Session| session.transact(verb).await;
+        let (reply, news) = self.read(transaction)?;
+        self.tell(&news);
+        Ok(reply)
+    }
+
+    /// What one statement, or one transaction, inserts for a group of callers.
+    fn enqueue_together(&self, group: Vec<Vec<NewJob>>) -> Vec<Result<Vec<Enqueued>>> {
+        let sizes: Vec<_> = group.iter().map(Vec::len).collect();
+        let jobs: Vec<NewJob> = group.into_iter().flatten().collect();
+        match self.insert(&jobs) {
+            Ok(enqueued) => {
+                let mut enqueued = enqueued.into_iter();
+                sizes.into_iter().map(|size| Ok(enqueued.by_ref().take(size).collect())).collect()
+            }
+            // Each of them is told; nothing was inserted.
+            Err(error) => sizes.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
+        let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
+        let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && jobs.iter().all(|job| job.unique.is_none()));
+        let enqueued = if alone {
+            self.writes.call(repeat, &async |session: &Session| enqueue::enqueue(session, jobs).await)?
+        } else {
+            let parts = async |session: &Session| {
+                let mut enqueued = Vec::with_capacity(jobs.len());
+                for part in jobs.chunks(AT_ONCE) {
+                    enqueued.extend(enqueue::enqueue(session, part).await?);
+                }
+                Ok(enqueued)
+            };
+            self.writes.call(repeat, &async |session: &Session| session.transact(parts).await)?
+        };
+        let mut news = Vec::new();
+        for signal in enqueued.iter().filter_map(enqueue::news) {
+            if !news.contains(&signal) {
+                news.push(signal);
+            }
+        }
+        self.tell(&news);
+        Ok(enqueued)
+    }
+
+    fn set(&self, queue: &Name, setting: Setting) -> Result<()> {
+        self.read(async |session: &Session| by_hand::set(session, queue, setting).await)?;
+        let resumed = matches!(setting, Setting::Paused(false)).then(|| Signal::Ready(queue.clone()));
+        let news: Vec<_> = resumed.into_iter().chain([Signal::Control(queue.clone())]).collect();
+        self.tell(&news);
+        Ok(())
+    }
+}
+
+impl Store for PostgresStore {
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) {
+        self.subscribers.add(subscriber);
+    }
+
+    fn now(&self) -> Result<Timestamp> {
+        self.read(async |session: &Session| reads::now(session).await)
+    }
+
+    fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        if jobs.len() > TOGETHER {
+            return self.insert(&jobs);
+        }
+        self.enqueues.run(jobs, TOGETHER, |group| self.enqueue_together(group))
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
+        self.claims.call(Repeat::Unsafe, &async |session: &Session| claim::claim(session, claim).await).map_err(certain)
+    }
+
+    fn ack(&self, node: NodeId, acks: &[Ack]) -> Result<Vec<Acked>> {
+        if acks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leaves = self.leaving.lock().contains(&node);
+        let (replies, news) = self.writes.call(Repeat::Safe, &async |session: &Session| {
+            let done = ack::ack(session, node, acks).await?;
+            if leaves {
+                nodes::retire(session).await?;
+            }
+            Ok(done)
+        })?;
+        self.tell(&news);
+        Ok(replies)
+    }
+
+    fn report(&self, node: NodeId, reports: &[Report]) -> Result<()> {
+        if reports.is_empty() {
+            return Ok(());
+        }
+        self.writes.call(Repeat::Safe, &async |session: &Session| ack::report(session, node, reports).await)
+    }
+
+    fn stage(&self, limit: usize) -> Result<Staged> {
+        let (staged, queues) = self.read(async |session: &Session| claim::stage(session, limit).await)?;
+        self.tell(&queues.into_iter().map(Signal::Ready).collect::<Vec<_>>());
+        Ok(staged)
+    }
+
+    fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
+        self.ear.listen();
+        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::heartbeat(session, beat).await)
+    }
+
+    fn depart(&self, node: NodeId, grace: Duration) -> Result<()> {
+        self.leaving.lock().push(node);
+        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::depart(session, node, grace).await)
+    }
+
+    fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
+        if !self.read(async |session: &Session| nodes::has_orphans(session).await)? {
+            return Ok(Vec::new());
+        }
+        self.change(&async |session: &Session| nodes::rescue(session, limit).await)
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeRow>> {
+        self.read(async |session: &Session| reads::nodes(session).await)
+    }
+
+    fn cancel(&self, filter: &Filter) -> Result<Vec<Cancelled>> {
+        self.change(&async |session: &Session| by_hand::cancel(session, filter).await)
+    }
+
+    fn retry(&self, filter: &Filter) -> Result<Vec<Retried>> {
+        self.change(&async |session: &Session| by_hand::retry(session, filter).await)
+    }
+
+    fn delete(&self, filter: &Filter) -> Result<usize> {
+        self.change(&async |session: &Session| {
+            let deleted = by_hand::delete(session, filter).await?;
+            // Whoever waits for one of them must look again.
+            Ok((deleted, if deleted > 0 { vec![Signal::Settled] } else { Vec::new() }))
+        })
+    }
+
+    fn prune(&self, retention: &Retention, limit: usize) -> Result<usize> {
+        self.read(async |session: &Session| by_hand::prune(session, retention, limit).await)
+    }
+
+    fn pause(&self, queue: &Name) -> Result<()> {
+        self.set(queue, Setting::Paused(true))
+    }
+
+    fn resume(&self, queue: &Name) -> Result<()> {
+        self.set(queue, Setting::Paused(false))
+    }
+
+    fn scale(&self, queue: &Name, concurrency: Option<u32>) -> Result<()> {
+        self.set(queue, Setting::Concurrency(concurrency))
+    }
+
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        self.read(async |session: &Session| reads::get(session, ids).await)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
+        self.read(async |session: &Session| reads::list(session, filter).await)
+    }
+
+    fn count(&self, filter: &Filter) -> Result<u64> {
+        self.read(async |session: &Session| reads::count(session, filter).await)
+    }
+
+    fn count_by_state(&self, queue: Option<&Name>) -> Result<[u64; 7]> {
+        self.read(async |session: &Session| reads::count_by_state(session, queue).await)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueRow>> {
+        self.read(async |session: &Session| reads::queues(session).await)
+    }
+
+    fn settings(&self) -> Result<Vec<QueueRow>> {
+        self.read(async |session: &Session| reads::settings(session).await)
+    }
+
+    fn save_cron(&self, entry: &CronEntry) -> Result<()> {
+        self.read(async |session: &Session| cron::save(session, entry).await)
+    }
+
+    fn crons(&self) -> Result<Vec<CronRow>> {
+        self.read(async |session: &Session| cron::all(session).await)
+    }
+
+    fn set_cron_paused(&self, name: &Name, paused: Paused) -> Result<bool> {
+        self.read(async |session: &Session| cron::set_paused(session, name, paused).await)
+    }
+
+    fn delete_cron(&self, name: &Name) -> Result<bool> {
+        self.change(&async |session: &Session| Ok((cron::delete(session, name).await?, Vec::new())))
+    }
+
+    fn tick(&self, tick: CronTick) -> Result<Ticked> {
+        self.change(&async |session: &Session| {
+            let ticked = cron::tick(session, &tick).await?;
+            let news = match &ticked {
+                Ticked::Inserted(Some(enqueued)) => enqueue::news(enqueued).into_iter().collect(),
+                Ticked::Inserted(None) | Ticked::Already | Ticked::Resting => Vec::new(),
+            };
+            Ok((ticked, news))
+        })
+    }
+}
+
+/// Only an enqueue leaves its caller in doubt; the jobs of a claim whose reply was lost are found by the next heartbeat.
+fn certain(error: Error) -> Error {
+    match error {
+        Error::EnqueueUncertain(_) => {
+            Error::StoreUnavailable("the connection ended during a claim; what it took is handed back".into())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,55 @@
+//! *claim* and *stage*: the way from waiting to running.
+
+use postgres_types::Type;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::job::{Job, Name, NodeId};
+use crate::store::postgres::rows;
+use crate::store::postgres::session::{Session, Verb};
+use crate::store::postgres::types::{At, Id};
+use crate::store::sql::postgres as sql;
+use crate::store::{Claim, Staged};
+
+pub(super) async fn claim(session: &Session, claim: &Claim) -> Verb<Vec<Job>> {
+    let (queue, limit) = (claim.queue.as_str(), rows::limit(claim.limit));
+    let found =
+        session.query(sql::claim, &[(&queue, Type::TEXT), (&limit, Type::INT8), (&Id(claim.node), Type::UUID)]).await?;
+    if found.is_empty() && !is_alive(session, claim.node).await? {
+        return Err(not_alive(claim.node).into());
+    }
+    let mut jobs = found.iter().map(rows::job).collect::<Verb<Vec<_>>>()?;
+    // SQL promises no order of what it returns.
+    jobs.sort_unstable_by_key(|job| (job.priority, job.scheduled_at, job.id));
+    Ok(jobs)
+}
+
+async fn is_alive(session: &Session, node: NodeId) -> Verb<bool> {
+    let found = session.query(sql::node, &[(&Id(node), Type::UUID)]).await?;
+    Ok(found.first().map(|row| row.try_get(1)).transpose()?.unwrap_or(false))
+}
+
+fn not_alive(node: NodeId) -> Error {
+    Error::LeaseLost(format!("node {node} is not alive in this store; it must register with a new incarnation"))
+}
+
+/// The reply, and the queues that have jobs now.
+pub(super) async fn stage(session: &Session, limit: usize) -> Verb<(Staged, Vec<Name>)> {
+    let (next, now) = next_due(session).await?;
+    if next.is_none_or(|next| next > now) {
+        return Ok((Staged { moved: 0, next, now }, Vec::new()));
+    }
+    let moved = session.query(sql::stage, &[(&rows::limit(limit), Type::INT8)]).await?;
+    let mut queues = moved.iter().map(|row| Ok(Name::stored(row.try_get(0)?))).collect::<Verb<Vec<_>>>()?;
+    let moved = queues.len();
+    queues.sort_unstable();
+    queues.dedup();
+    let (next, now) = next_due(session).await?;
+    Ok((Staged { moved, next, now }, queues))
+}
+
+async fn next_due(session: &Session) -> Verb<(Option<Timestamp>, Timestamp)> {
+    let found = session.query(sql::next_due, &[]).await?;
+    let Some(row) = found.first() else { return Err(Error::Internal("the server told no time".into()).into()) };
+    Ok((row.try_get::<_, Option<At>>(0)?.map(|At(at)| at), row.try_get::<_, At>(1)?.0))
+}

@@ -1,0 +1,288 @@
+//! News between processes: NOTIFY after our own commits, LISTEN for those of others, on one connection and one thread.
+//!
+//! Correctness never rests on it: whoever hears nothing looks by itself. A notification is a hint, never an order: which
+//! jobs are to be cancelled is read from their rows. It is sent outside of the transaction that it tells of, and the same
+//! news at most once in a while: inside, it would take a lock that all commits of the cluster wait for.
+
+use std::future::poll_fn;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use postgres_types::Type;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_postgres::AsyncMessage;
+
+use crate::job::JobId;
+use crate::store::Signal;
+use crate::store::news::News;
+use crate::store::postgres::address::{Address, Driven};
+use crate::store::postgres::dialect::Dialect;
+use crate::store::postgres::seat::Missed;
+use crate::store::postgres::session::{Kind, Session, Verb};
+use crate::store::sql::postgres as sql;
+use crate::store::subscribers::Subscribers;
+use crate::sync::{Arc, Mutex};
+
+/// The same news are told again after that long at the earliest.
+const REST: Duration = Duration::from_millis(10);
+
+/// How often it is tried whether notifications still come, and how long one may take.
+const PROBE: Duration = Duration::from_secs(15);
+
+/// The waits before a lost connection is opened again.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// So much news is kept while there is no connection; the rest is found by looking.
+const KEPT: usize = 1_000;
+
+const NOTIFY: &str = "SELECT pg_notify($1, line) FROM unnest($2::text[]) AS line";
+
+#[derive(Debug)]
+enum Command {
+    Listen,
+    Tell(Vec<String>),
+}
+
+/// Started when there is something to hear or to tell.
+#[derive(Debug)]
+pub(super) struct Ear {
+    address: Arc<Address>,
+    dialect: Arc<Dialect>,
+    subscribers: Arc<Subscribers>,
+    patience: Duration,
+    thread: Mutex<Option<Running>>,
+    random: Mutex<fastrand::Rng>,
+}
+
+#[derive(Debug)]
+struct Running {
+    commands: UnboundedSender<Command>,
+    over: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    owner: u32,
+}
+
+impl Ear {
+    pub(super) fn new(
+        address: Arc<Address>,
+        dialect: Arc<Dialect>,
+        subscribers: Arc<Subscribers>,
+        patience: Duration,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self { address, dialect, subscribers, patience, thread: Mutex::default(), random: Mutex::new(random) }
+    }
+
+    /// From now on this process hears the others.
+    pub(super) fn listen(&self) {
+        self.send(Command::Listen);
+    }
+
+    /// Tells the others.
+    pub(super) fn tell(&self, news: &[News]) {
+        if !news.is_empty() {
+            self.send(Command::Tell(news.iter().map(News::line).collect()));
+        }
+    }
+
+    fn send(&self, command: Command) {
+        let mut thread = self.thread.lock();
+        let here = std::process::id();
+        if thread.as_ref().is_some_and(|running| running.owner != here) {
+            // The child of a fork has no such thread.
+            std::mem::forget(thread.take());
+        }
+        if thread.is_none() {
+            *thread = self.start(here);
+        }
+        if let Some(running) = thread.as_ref() {
+            // It ends only with the store.
+            drop(running.commands.send(command));
+        }
+    }
+
+    fn start(&self, owner: u32) -> Option<Running> {
+        let (commands, incoming) = mpsc::unbounded_channel();
+        let (over, ends) = watch::channel(false);
+        let mut random = self.random.lock().fork();
+        let me = format!("{:016x}", random.u64(..));
+        let listener = Listener {
+            address: self.address.clone(),
+            dialect: self.dialect.clone(),
+            subscribers: self.subscribers.clone(),
+            patience: self.patience,
+            random,
+            commands: incoming,
+            listens: false,
+            waiting: Vec::new(),
+            me,
+        };
+        let named = std::thread::Builder::new().name("zjobs-ear".into());
+        // Without the thread, or its loop, everybody looks by themselves.
+        let thread = named.spawn(move || drop(drive(listener, ends))).ok()?;
+        Some(Running { commands, over, thread: Some(thread), owner })
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let Some(mut running) = self.thread.get_mut().take() else { return };
+        if running.owner != std::process::id() {
+            std::mem::forget(running);
+            return;
+        }
+        // Nobody hears it who has ended already.
+        running.over.send_replace(true);
+        if let Some(thread) = running.thread.take().filter(|one| one.thread().id() != std::thread::current().id()) {
+            drop(thread.join());
+        }
+    }
+}
+
+fn drive(mut listener: Listener, mut over: watch::Receiver<bool>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            _ = over.changed() => {}
+            () = listener.run() => {}
+        }
+    });
+    Ok(())
+}
+
+struct Listener {
+    address: Arc<Address>,
+    dialect: Arc<Dialect>,
+    subscribers: Arc<Subscribers>,
+    patience: Duration,
+    random: fastrand::Rng,
+    commands: UnboundedReceiver<Command>,
+    listens: bool,
+    /// Not told yet.
+    waiting: Vec<String>,
+    /// What our own notifications begin with: we need not be told.
+    me: String,
+}
+
+impl Listener {
+    async fn run(&mut self) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let began = Instant::now();
+            if self.serve().await.is_ok() {
+                return;
+            }
+            if began.elapsed() > PROBE {
+                wait = FIRST_WAIT;
+            }
+            sleep(wait.mul_f64(0.5 + self.random.f64() / 2.0)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Until the store is dropped; an error means that the connection was lost.
+    async fn serve(&mut self) -> Result<(), Missed> {
+        let connected = timeout(self.patience, self.address.connect(&self.dialect)).await.map_err(|_| Missed::Late)?;
+        let (session, connection) = connected?;
+        let mut heard = forward(connection);
+        if self.listens {
+            self.start_listening(&session).await?;
+        }
+        let (mut tell_at, mut probe_at) = (Instant::now(), Instant::now() + PROBE);
+        let mut echoed = true;
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    None => return Ok(()),
+                    Some(Command::Listen) if self.listens => {}
+                    Some(Command::Listen) => {
+                        self.listens = true;
+                        self.start_listening(&session).await?;
+                    }
+                    Some(Command::Tell(lines)) => self.keep(lines),
+                },
+                payload = heard.recv() => match payload {
+                    None => return Err(Missed::Late),
+                    Some(payload) => echoed |= self.hear(&session, &payload).await?,
+                },
+                () = sleep_until(tell_at), if !self.waiting.is_empty() => {
+                    let lines = std::mem::take(&mut self.waiting);
+                    self.notify(&session, lines).await?;
+                    tell_at = Instant::now() + REST;
+                },
+                () = sleep_until(probe_at), if self.listens && session.kind() == Kind::Direct => {
+                    if !echoed {
+                        return Err(Missed::Late);
+                    }
+                    echoed = false;
+                    self.notify(&session, vec![PROBED.to_owned()]).await?;
+                    probe_at = Instant::now() + PROBE;
+                },
+            }
+        }
+    }
+
+    /// A pooler lends sessions: nothing can be heard through it, and everybody looks by themselves.
+    async fn start_listening(&self, session: &Session) -> Verb<()> {
+        match session.kind() {
+            Kind::Direct => session.script(&format!("LISTEN \"{}\"", self.dialect.channel())).await,
+            Kind::Pooled => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, lines: Vec<String>) {
+        for line in lines {
+            if self.waiting.len() < KEPT && !self.waiting.contains(&line) {
+                self.waiting.push(line);
+            }
+        }
+    }
+
+    async fn notify(&self, session: &Session, lines: Vec<String>) -> Verb<()> {
+        let lines: Vec<String> = lines.into_iter().map(|line| format!("{} {line}", self.me)).collect();
+        let channel = self.dialect.channel();
+        session.once(NOTIFY, &[(&channel, Type::TEXT), (&lines, Type::TEXT_ARRAY)]).await.map(drop)
+    }
+
+    /// Passes news on. True for an answer to our own probe.
+    async fn hear(&self, session: &Session, payload: &str) -> Verb<bool> {
+        let Some((sender, line)) = payload.split_once(' ') else { return Ok(false) };
+        if sender == self.me {
+            return Ok(line == PROBED);
+        }
+        let signal = match News::read(line.as_bytes()).map(News::signal) {
+            None => return Ok(false),
+            Some(Signal::Cancel(ids)) => Signal::Cancel(wanted(session, &ids).await?),
+            Some(other) => other,
+        };
+        self.subscribers.tell(&[signal]);
+        Ok(false)
+    }
+}
+
+const PROBED: &str = "probe";
+
+/// Those of the jobs whose rows say so.
+async fn wanted(session: &Session, ids: &[JobId]) -> Verb<Vec<JobId>> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let found = session.query(sql::wanted, &[(&ids, Type::INT8_ARRAY)]).await?;
+    found.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect()
+}
+
+/// Drives the connection, and gives what is told on it.
+fn forward(mut connection: Driven) -> UnboundedReceiver<String> {
+    let (told, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message
+                && told.send(notification.payload().to_owned()).is_err()
+            {
+                // Nobody listens any more; the session is about to say goodbye.
+            }
+        }
+    });
+    heard
+}

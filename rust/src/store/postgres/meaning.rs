@@ -1,0 +1,130 @@
+//! What an error of the server means to the caller, and whether the call may be made again.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::Error;
+use crate::store::postgres::address::Address;
+use crate::store::postgres::session::Failed;
+
+/// What is known of a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It failed, and would fail again.
+    Final,
+    /// Nothing was done, and another try may succeed.
+    NotDone,
+    /// The connection ended meanwhile: it may have been done.
+    Unknown,
+}
+
+impl Fate {
+    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+        let Some(code) = error.code() else {
+            // Not the server's word: the connection, or a value that could not be converted.
+            return if is_connection(error) { Self::Unknown } else { Self::Final };
+        };
+        match code.code() {
+            // serialization_failure, deadlock_detected
+            "40001" | "40P01"
+            // lock_not_available
+            | "55P03"
+            // too_many_connections, cannot_connect_now
+            | "53300" | "57P03"
+            // read_only_sql_transaction: a follower that once led, or one that recovers
+            | "25006"
+            // unique_violation: a key was taken between the look and the write
+            | "23505" => Self::NotDone,
+            // admin_shutdown, crash_shutdown, database_dropped, idle_session_timeout; transaction_resolution_unknown;
+            // idle_in_transaction_session_timeout
+            "57P01" | "57P02" | "57P05" | "08007" | "25P03" => Self::Unknown,
+            other if other.starts_with("08") => Self::Unknown,
+            _ => Self::Final,
+        }
+    }
+
+    /// Whether the values are at fault, and not the time.
+    pub(super) fn is_bad_data(failed: &Failed) -> bool {
+        let Failed::Postgres(error) = failed else { return false };
+        let code = error.code().map(SqlState::code);
+        code.is_some_and(|code| code.starts_with("22") || (code.starts_with("23") && code != "23505"))
+            || (code.is_none() && !is_connection(error))
+    }
+}
+
+fn is_connection(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || is_io(error)
+}
+
+fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if one.is::<std::io::Error>() {
+            return true;
+        }
+        cause = one.source();
+    }
+    false
+}
+
+impl Failed {
+    /// Whether the session is of no use any more: it was ended, or leads to a follower.
+    pub(super) fn ends_the_session(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        is_connection(error) || matches!(error.code().map(SqlState::code), Some("25006" | "57P01" | "57P02" | "57P03"))
+    }
+}
+
+impl Address {
+    pub(super) fn late(&self, patience: Duration) -> Error {
+        Error::StoreUnavailable(format!("{self} gave no answer within {} seconds", patience.as_secs_f64()))
+    }
+
+    /// What an error means to the caller. Of the server's own words only the message is repeated: its details may hold
+    /// what is in the rows.
+    pub(super) fn error(&self, error: &tokio_postgres::Error) -> Error {
+        let Some(db) = error.as_db_error() else {
+            let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+            return Error::StoreUnavailable(format!("{self}: {cause}{}", hint(&cause)));
+        };
+        let message = db.message();
+        let advice = match db.code().code() {
+            "28P01" | "28000" => {
+                "look at the user and the password (the URL, PGPASSWORD or ~/.pgpass), and at pg_hba.conf"
+            }
+            "3D000" => "create it with `createdb`, or mend the URL",
+            "53300" => "raise max_connections, run fewer processes (each has up to 4), or put PgBouncer in between",
+            "57P03" => "it starts, stops or recovers: try again soon",
+            "25006" => {
+                "it is a follower or read-only: name the leader, or all hosts with target_session_attrs=read-write"
+            }
+            "55P03" => "somebody holds a lock on the tables: look at pg_stat_activity for a transaction left open",
+            "57014" => "it took longer than a call may: look at pg_stat_activity, or narrow the question",
+            "53100" => "free some space on the server; nothing that was told is lost",
+            "42501" => "grant the role what it needs, see docs/postgresql.md",
+            "42P01" | "42703" | "3F000" | "42883" => {
+                return Error::SchemaMismatch(format!(
+                    "{self} does not have the tables of this version of zjobs in its schema ({message}): run `zjobs \
+                     migrate`"
+                ));
+            }
+            code if code.starts_with("22") || code.starts_with("23") => {
+                return Error::Internal(format!("{self} refused a value: {message} ({code})"));
+            }
+            _ => "",
+        };
+        let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
+        Error::StoreUnavailable(format!("{self}: {message} ({}){advice}", db.code().code()))
+    }
+}
+
+fn hint(cause: &str) -> &'static str {
+    if cause.contains("refused") || cause.contains("No such file") {
+        ": start the server, or mend the host and port of the URL"
+    } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
+        ": look at sslmode, and at sslrootcert for the authority that signed the server's certificate"
+    } else {
+        ""
+    }
+}

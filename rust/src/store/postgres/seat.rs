@@ -1,0 +1,203 @@
+//! A place at the server for one call at a time: the connection, and the event loop that drives it.
+//!
+//! The thread that calls runs the loop itself. A thread of its own for the connection would cost two more wake-ups for
+//! each call, which is what a round trip on one machine costs.
+//!
+//! A connection that was lost is opened again. A call that certainly did nothing is repeated; so is one that may be
+//! repeated without harm. Otherwise the caller learns that nobody knows.
+
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::store::postgres::address::Address;
+use crate::store::postgres::dialect::Dialect;
+use crate::store::postgres::meaning::Fate;
+use crate::store::postgres::session::{Failed, Session, Verb};
+use crate::sync::{Arc, Mutex};
+
+/// So often a call is tried when the server says that it could not do it now.
+const TRIES: u32 = 6;
+
+/// The first wait before another try; each is twice as long as the one before, and cut by chance.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+
+/// Whether a call may be made again when nobody knows whether it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Twice is as once.
+    Safe,
+    /// It would do it twice.
+    Unsafe,
+}
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    address: Arc<Address>,
+    dialect: Arc<Dialect>,
+    /// How long a call may take.
+    patience: Duration,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    open: Option<Open>,
+    random: fastrand::Rng,
+}
+
+/// A connection and its loop.
+#[derive(Debug)]
+struct Open {
+    // Dropped in this order: the session says goodbye, the loop sends it.
+    session: Option<Session>,
+    driver: Option<JoinHandle<()>>,
+    runtime: Runtime,
+    owner: u32,
+}
+
+impl Seat {
+    pub(super) fn new(address: Arc<Address>, dialect: Arc<Dialect>, patience: Duration, random: fastrand::Rng) -> Self {
+        Self { address, dialect, patience, line: Mutex::new(Line { open: None, random }) }
+    }
+
+    /// Runs a verb on the connection.
+    pub(super) fn call<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
+        let mut line = self.line.lock();
+        let mut wait = FIRST_WAIT;
+        for attempt in 1.. {
+            let (error, fate) = match self.attempt(&mut line, verb) {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => self.meaning(failed),
+            };
+            let again = match fate {
+                Fate::Final => false,
+                Fate::NotDone => true,
+                Fate::Unknown => repeat == Repeat::Safe,
+            };
+            if !again || attempt == TRIES {
+                return Err(match fate {
+                    Fate::Unknown if repeat == Repeat::Unsafe => uncertain(&error),
+                    Fate::Final | Fate::NotDone | Fate::Unknown => error,
+                });
+            }
+            let part = line.random.f64();
+            std::thread::park_timeout(wait.mul_f64(0.5 + part / 2.0));
+            wait *= 2;
+        }
+        Err(Error::Internal("unreachable: the last try returns".into()))
+    }
+
+    fn attempt<T>(&self, line: &mut Line, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T, Missed> {
+        let open = self.opened(line)?;
+        let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
+        let run = async { timeout(self.patience, verb(session)).await };
+        match open.runtime.block_on(run) {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(failed)) => {
+                // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.
+                if session.is_closed() || failed.ends_the_session() {
+                    line.open = None;
+                }
+                Err(Missed::Failed(failed))
+            }
+            Err(_elapsed) => {
+                line.open = None;
+                Err(Missed::Late)
+            }
+        }
+    }
+
+    fn opened<'a>(&self, line: &'a mut Line) -> Result<&'a Open, Missed> {
+        let here = std::process::id();
+        if line.open.as_ref().is_some_and(|open| open.owner != here) {
+            // In the child of a fork the connection is the parent's: it is left alone, not closed.
+            std::mem::forget(line.open.take());
+        }
+        // Lets the loop notice that the server has closed an idle connection.
+        let gone = |open: &Open| {
+            open.runtime.block_on(tokio::task::yield_now());
+            open.session.as_ref().is_none_or(Session::is_closed)
+        };
+        if line.open.as_ref().is_some_and(gone) {
+            line.open = None;
+        }
+        if line.open.is_none() {
+            line.open = Some(self.open(here)?);
+        }
+        line.open.as_ref().ok_or_else(|| Missed::NotSent(closed()))
+    }
+
+    fn open(&self, owner: u32) -> Result<Open, Missed> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Missed::NotSent(Error::StoreUnavailable(format!("no event loop: {error}"))))?;
+        let connect = async {
+            let (session, connection) =
+                timeout(self.patience, self.address.connect(&self.dialect)).await.map_err(|_| Missed::Late)??;
+            let driver = tokio::spawn(async move { drop(connection.await) });
+            Ok::<_, Missed>((session, driver))
+        };
+        let (session, driver) = runtime.block_on(connect).map_err(|missed| match missed {
+            Missed::Late => Missed::NotSent(self.address.late(self.patience)),
+            other => other,
+        })?;
+        Ok(Open { session: Some(session), driver: Some(driver), runtime, owner })
+    }
+
+    fn meaning(&self, missed: Missed) -> (Error, Fate) {
+        match missed {
+            Missed::NotSent(error) => (error, Fate::NotDone),
+            Missed::Late => (self.address.late(self.patience), Fate::Unknown),
+            Missed::Failed(Failed::Engine(error)) => (error, Fate::Final),
+            Missed::Failed(Failed::Postgres(error)) => (self.address.error(&error), Fate::of(&error)),
+        }
+    }
+}
+
+/// Why an attempt gave no reply.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// There was no connection; nothing was asked.
+    NotSent(Error),
+    /// The server did not answer in time.
+    Late,
+    /// It answered with an error, or the connection ended meanwhile.
+    Failed(Failed),
+}
+
+impl From<Failed> for Missed {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+fn closed() -> Error {
+    Error::StoreUnavailable("the connection was closed".into())
+}
+
+fn uncertain(error: &Error) -> Error {
+    Error::EnqueueUncertain(format!(
+        "the connection ended while the enqueue was on its way, and nobody knows whether it was committed ({error}): enqueue \
+         it again with a unique key, which makes twice as once, or look for it first"
+    ))
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            std::mem::forget((self.session.take(), self.driver.take()));
+            return;
+        }
+        drop(self.session.take());
+        // The goodbye is on its way; nobody waits for a server that does not take it.
+        if let Some(driver) = self.driver.take() {
+            let goodbye = async { drop(timeout(Duration::from_millis(200), driver).await) };
+            self.runtime.block_on(goodbye);
+        }
+    }
+}

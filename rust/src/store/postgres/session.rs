@@ -1,0 +1,129 @@
+//! One session with the server: statements prepared once, transactions, and what a lost one means.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use postgres_types::{ToSql, Type};
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::error::Error;
+use crate::store::postgres::dialect::Dialect;
+use crate::sync::Arc;
+
+/// An error of a verb: the server's, or one of ours.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Postgres(tokio_postgres::Error),
+    Engine(Error),
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+pub(super) type Verb<T> = Result<T, Failed>;
+
+/// A parameter and its type on the wire.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Whether sessions are our own or lent by a pooler between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What is set or prepared in it stays.
+    Direct,
+    /// A pooler (PgBouncer in transaction mode) may give each transaction another one: nothing may be left in it.
+    Pooled,
+}
+
+pub(super) struct Session {
+    client: Client,
+    kind: Kind,
+    dialect: Arc<Dialect>,
+    /// By the address of the statement's text in the table of queries.
+    prepared: RefCell<HashMap<usize, Statement>>,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, kind: Kind, dialect: Arc<Dialect>) -> Self {
+        Self { client, kind, dialect, prepared: RefCell::default() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The rows that a statement gives.
+    pub(super) async fn query(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<Vec<Row>> {
+        if self.kind == Kind::Pooled {
+            return Ok(self.client.query_typed(self.dialect.text(sql), parameters).await?);
+        }
+        let statement = self.prepared(sql, parameters).await?;
+        let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+        Ok(self.client.query(&statement, &values).await?)
+    }
+
+    /// How many rows a statement changed.
+    pub(super) async fn execute(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<u64> {
+        if self.kind == Kind::Pooled {
+            return Ok(self.client.execute_typed(self.dialect.text(sql), parameters).await?);
+        }
+        let statement = self.prepared(sql, parameters).await?;
+        let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+        Ok(self.client.execute(&statement, &values).await?)
+    }
+
+    async fn prepared(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<Statement> {
+        let key = sql.as_ptr() as usize;
+        if let Some(statement) = self.prepared.borrow().get(&key) {
+            return Ok(statement.clone());
+        }
+        let types: Vec<_> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+        let statement = self.client.prepare_typed(self.dialect.text(sql), &types).await?;
+        self.prepared.borrow_mut().insert(key, statement.clone());
+        Ok(statement)
+    }
+
+    /// A statement that is not asked for again.
+    pub(super) async fn once(&self, text: &str, parameters: &[Parameter<'_>]) -> Verb<Vec<Row>> {
+        Ok(self.client.query_typed(text, parameters).await?)
+    }
+
+    /// Statements without parameters, one after the other.
+    pub(super) async fn script(&self, text: &str) -> Verb<()> {
+        Ok(self.client.batch_execute(text).await?)
+    }
+
+    /// Everything or nothing of what `body` does.
+    pub(super) async fn transact<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
+        self.script("BEGIN").await?;
+        match body(self).await {
+            Ok(done) => {
+                self.script("COMMIT").await?;
+                Ok(done)
+            }
+            Err(error) => {
+                // When even this fails the session is closed, and the error that led here says why.
+                drop(self.script("ROLLBACK").await);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! A store in a schema of its own, whose clock moves only when told to.
+
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls};
+use zjobs_engine::store::Store;
+use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
+use zjobs_engine::sync::{AtomicU64, Ordering};
+
+use crate::conformance::fixture::Fixture;
+
+/// The server of the tests, which `make test` starts.
+pub fn url() -> String {
+    let set = std::env::var("ZJOBS_TEST_DATABASE_URL");
+    set.expect("ZJOBS_TEST_DATABASE_URL names a server: run this by `python tests/postgres_server.py cargo test`")
+}
+
+/// A session beside the store's.
+pub struct Beside {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Beside {
+    pub fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(&url(), NoTls)).unwrap();
+        runtime.spawn(async move { drop(connection.await) });
+        Self { runtime, client }
+    }
+
+    pub fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let found = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
+        found.iter().map(|row| row.get(0)).collect()
+    }
+
+    pub fn prepare(&self, sql: &str) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
+        self.runtime.block_on(self.client.prepare(sql))
+    }
+}
+
+/// A name that no other test has.
+pub fn fresh_schema() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn config(schema: &str) -> PostgresConfig {
+    PostgresConfig { schema: schema.to_owned(), ..PostgresConfig::new(url(), fastrand::Rng::with_seed(1)) }
+}
+
+pub struct Postgres {
+    pub store: PostgresStore,
+    pub schema: String,
+    pub beside: Beside,
+}
+
+impl Postgres {
+    pub fn new() -> Self {
+        let schema = fresh_schema();
+        let beside = Beside::new();
+        let store = PostgresStore::open(config(&schema)).unwrap();
+        beside.run(&format!(
+            "CREATE TABLE {schema}.test_clock AS SELECT timestamptz '2026-01-01 00:00:00Z' AS at;
+             CREATE OR REPLACE FUNCTION {schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+             BEGIN ATOMIC SELECT at FROM {schema}.test_clock; END"
+        ));
+        Self { store, schema, beside }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.beside.run(&format!("SET client_min_messages = error; DROP SCHEMA {} CASCADE", self.schema));
+    }
+}
+
+impl Fixture for Postgres {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn advance(&self, by: Duration) {
+        let micros = by.as_micros();
+        self.beside.run(&format!("UPDATE {}.test_clock SET at = at + interval '{micros} microseconds'", self.schema));
+    }
+}

