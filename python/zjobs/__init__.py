@@ -1,7 +1,7 @@
 """Background jobs for Python with a Rust engine."""
 
 from zjobs.cron import CatchUp, OnRepeat, Overlap
-from zjobs.db import DbStore, Migration, SqliteStore, migrate, migrations
+from zjobs.db import DbStore, Migration, PostgresStore, SqliteStore, migrate, migrations
 from zjobs.errors import (
     AlreadyStarted,
     EnqueueUncertain,
@@ -61,6 +61,7 @@ __all__ = [
     "NotStarted",
     "OnRepeat",
     "Overlap",
+    "PostgresStore",
     "Progress",
     "Queue",
     "Retention",

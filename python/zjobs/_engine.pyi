@@ -47,12 +47,15 @@ __all__ = [
     "MemoryStore",
     "NativeStore",
     "Outcome",
+    "PostgresStore",
     "Shape",
     "Signals",
     "Slot",
     "SqliteStore",
     "__version__",
     "check_plain",
+    "postgres_migrate",
+    "postgres_migrations",
     "rescued",
     "sqlite_migrate",
     "sqlite_migrations",
@@ -545,6 +548,31 @@ def sqlite_migrations(path: str | PathLike[str]) -> list[tuple[int, str, str, da
 
 def sqlite_migrate(path: str | PathLike[str]) -> list[tuple[int, str, str, datetime | None]]:
     """Brings a file up to this version's schema; returns the steps that were applied now."""
+
+@disjoint_base
+class PostgresStore(NativeStore):
+    """Jobs in a database of PostgreSQL."""
+
+    def __new__(
+        cls,
+        url: str = "postgresql://",
+        *,
+        schema: str | None = None,
+        create: bool = True,
+        call_timeout_seconds: float | None = None,
+    ) -> Self: ...
+    @property
+    def place(self) -> str:
+        """The server and the database, without user and password."""
+    @property
+    def schema(self) -> str:
+        """The schema of the tables."""
+
+def postgres_migrations(url: str, schema: str | None = None) -> list[tuple[int, str, str, datetime | None]]:
+    """The steps of this version's schema for a database: (version, name, sql, applied_at or None)."""
+
+def postgres_migrate(url: str, schema: str | None = None) -> list[tuple[int, str, str, datetime | None]]:
+    """Brings a database up to this version's schema; returns the steps that were applied now."""
 
 @final
 class ManualClock:

@@ -1,4 +1,4 @@
-"""Stores that last: jobs in a SQLite file; how a store is found by its URL; the steps of a schema."""
+"""Stores that last: jobs in a SQLite file or in PostgreSQL; how a store is found by its URL; the steps of a schema."""
 
 import re
 from abc import ABC
@@ -12,10 +12,19 @@ from zjobs import _engine
 from zjobs.errors import invalid, shown
 from zjobs.store import MemoryStore, Store
 
-__all__ = ["DbStore", "Migration", "SqliteStore", "migrate", "migrations", "open_store"]
+__all__ = ["DbStore", "Migration", "PostgresStore", "SqliteStore", "migrate", "migrations", "open_store"]
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_RULE = "must be a Store, 'memory://' or 'sqlite:///jobs.db'"
+_RULE = "must be a Store, 'memory://', 'sqlite:///jobs.db' or 'postgresql://user@host/database'"
+# What SQLAlchemy and others call a database by its driver means the same database.
+_SCHEMES = {
+    "memory": "memory",
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "postgresql+psycopg": "postgresql",
+    "postgresql+asyncpg": "postgresql",
+}
 _SYNCHRONOUS = ("full", "normal")
 _MODES = ("rw", "ro")
 
@@ -23,11 +32,13 @@ _MODES = ("rw", "ro")
 class DbStore(Store, ABC):
     """Jobs in a database: they survive the process.
 
-    ``DbStore("sqlite:///jobs.db")`` opens what the URL names; `SqliteStore` takes its parts.
+    ``DbStore("sqlite:///jobs.db")`` or ``DbStore("postgresql://user@host/database")`` opens what the URL names;
+    `SqliteStore` and `PostgresStore` take its parts.
 
     Args:
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with ``?synchronous=normal`` for commits that a
-            power loss may take back, or ``?mode=ro`` to read only, as on a disk that cannot be written.
+            power loss may take back, or ``?mode=ro`` to read only, as on a disk that cannot be written. Or
+            ``postgresql://user@host/database`` with the options that libpq knows, and ``?schema=name``.
 
     Raises:
         Invalid: The URL names no database that zjobs works with. The message never repeats it: it may hold a password.
@@ -69,6 +80,27 @@ class SqliteStore(_engine.SqliteStore, DbStore):
 
 
 @final
+class PostgresStore(_engine.PostgresStore, DbStore):
+    """Jobs in a database of PostgreSQL (15 or newer), shared by any number of processes on any number of machines.
+
+    Args:
+        url: ``postgresql://user:password@host:5432/database?option=value``, as libpq takes it: several hosts with
+            ``target_session_attrs``, each ``sslmode``. What it leaves out is taken from the ``PG*`` variables and
+            ``~/.pgpass``.
+        schema: The schema of the tables, ``zjobs`` unless told otherwise: several stores can share a database.
+        create: Whether a database without the tables gets them.
+        call_timeout_seconds: How long a call may take before it fails; ``None`` is 15.
+
+    Raises:
+        StoreUnavailable: The server cannot be reached, or lets nobody in.
+        SchemaMismatch: The database has the tables of another version of zjobs.
+        Invalid: The URL or the name of the schema breaks a rule. The message never repeats the URL.
+    """
+
+    __slots__ = ()
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step of a schema."""
@@ -98,6 +130,9 @@ def open_store(store: str | Store) -> Store:
     if scheme == "sqlite":
         file = _file("store", rest)
         return SqliteStore(file.path, synchronous=file.synchronous, read_only=file.read_only)
+    if scheme == "postgresql":
+        server = _server(rest)
+        return PostgresStore(server.url, schema=server.schema)
     if rest:
         raise invalid("store", "must be 'memory://' with nothing after it; each one is a new store", "more than that")
     return MemoryStore()
@@ -111,7 +146,11 @@ def migrations(url: str) -> list[Migration]:
         SchemaMismatch: The database has steps that this version does not know.
         StoreUnavailable: The database cannot be read.
     """
-    return _migrations(_engine.sqlite_migrations(_database(url)))
+    scheme, rest = _database(url)
+    if scheme == "postgresql":
+        server = _server(rest)
+        return _migrations(_engine.postgres_migrations(server.url, server.schema))
+    return _migrations(_engine.sqlite_migrations(_file("url", rest).path))
 
 
 def migrate(url: str) -> list[Migration]:
@@ -125,18 +164,22 @@ def migrate(url: str) -> list[Migration]:
         SchemaMismatch: The database has steps that this version does not know; nothing was changed.
         StoreUnavailable: The database cannot be written.
     """
-    return _migrations(_engine.sqlite_migrate(_database(url)))
+    scheme, rest = _database(url)
+    if scheme == "postgresql":
+        server = _server(rest)
+        return _migrations(_engine.postgres_migrate(server.url, server.schema))
+    return _migrations(_engine.sqlite_migrate(_file("url", rest).path))
 
 
 def _migrations(rows: Iterable[tuple[int, str, str, datetime | None]]) -> list[Migration]:
     return [Migration(*row) for row in rows]
 
 
-def _database(url: str) -> str:
+def _database(url: str) -> tuple[str, str]:
     scheme, rest = _split("url", url)
-    if scheme != "sqlite":
+    if scheme == "memory":
         raise invalid("url", "must name a database, such as sqlite:///jobs.db", f"{scheme}://...")
-    return _file("url", rest).path
+    return scheme, rest
 
 
 def _split(field: str, url: object) -> tuple[str, str]:
@@ -147,11 +190,9 @@ def _split(field: str, url: object) -> tuple[str, str]:
     if scheme is None:
         raise invalid(field, _RULE, "text that is no URL")
     name = scheme[1].lower()
-    if name in {"postgresql", "postgres"}:
-        raise invalid(field, f"{_RULE}: this version has no store for {shown(name)}", f"{name}://...")
-    if name not in {"memory", "sqlite"}:
-        raise invalid(field, f"{_RULE}: the schemes of this version are memory and sqlite", f"{name}://...")
-    return name, url[scheme.end() :]
+    if name not in _SCHEMES:
+        raise invalid(field, f"{_RULE}: there is no store for {shown(name)}", f"{name}://...")
+    return _SCHEMES[name], url[scheme.end() :]
 
 
 @final
@@ -178,3 +219,24 @@ def _file(field: str, rest: str) -> _File:
         rule = "takes the options ?synchronous=full or normal, and ?mode=rw or ro"
         raise invalid(field, rule, f"?{query}")
     return _File(path, synchronous, mode == "ro")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Server:
+    url: str
+    schema: str | None
+
+
+def _server(rest: str) -> _Server:
+    """What follows ``postgresql://``: all but the schema is the engine's."""
+    base, _, query = rest.partition("?")
+    schema = None
+    pairs: list[str] = []
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name == "schema":
+            schema = unquote(value)
+        else:
+            pairs.append(pair)
+    return _Server(f"postgresql://{base}" + (f"?{'&'.join(pairs)}" if pairs else ""), schema)

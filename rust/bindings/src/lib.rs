@@ -51,7 +51,8 @@ mod _engine {
     use super::slot::{Outcome, Slot};
     #[pymodule_export]
     use super::store::{
-        ManualClock, MemoryStore, NativeStore, Signals, SqliteStore, rescued, sqlite_migrate, sqlite_migrations,
+        ManualClock, MemoryStore, NativeStore, PostgresStore, Signals, SqliteStore, postgres_migrate,
+        postgres_migrations, rescued, sqlite_migrate, sqlite_migrations,
     };
 
     #[pymodule_init]

@@ -2,10 +2,12 @@
 
 mod clock;
 mod native;
+mod postgres;
 mod python;
 mod rows;
 mod signals;
 mod sqlite;
+mod steps;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use python::PythonStore;
 
 pub(crate) use clock::ManualClock;
 pub(crate) use native::{MemoryStore, NativeStore};
+pub(crate) use postgres::{PostgresStore, postgres_migrate, postgres_migrations};
 pub(crate) use signals::Signals;
 pub(crate) use sqlite::{SqliteStore, sqlite_migrate, sqlite_migrations};
 

@@ -7,14 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use zjobs_engine::clock::{Clock, System};
 use zjobs_engine::limits;
-use zjobs_engine::store::sqlite::{
-    Access, Create, Liveness, SqliteConfig, SqliteStore as EngineStore, Step, Synchronous,
-};
+use zjobs_engine::store::sqlite::{Access, Create, Liveness, SqliteConfig, SqliteStore as EngineStore, Synchronous};
 use zjobs_engine::store::sqlite::{PATIENCE, apply, steps};
 
 use super::clock::ManualClock;
 use super::native::NativeStore;
-use crate::convert::datetime;
+use super::steps::listed;
 use crate::errors::{invalid, raised};
 use crate::registry::random;
 
@@ -92,13 +90,4 @@ pub(crate) fn sqlite_migrate(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_
     let all = py.detach(|| steps(&path)).map_err(raised)?;
     let fresh: Vec<_> = all.into_iter().filter(|step| now.contains(&step.migration)).collect();
     listed(py, &fresh)
-}
-
-fn listed<'py>(py: Python<'py>, steps: &[Step]) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(py);
-    for step in steps {
-        let applied_at = step.applied_at.map(|at| datetime(py, at)).transpose()?;
-        list.append((step.migration.version, step.migration.name, step.migration.sql, applied_at))?;
-    }
-    Ok(list)
 }
