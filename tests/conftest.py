@@ -1,5 +1,6 @@
 """The stores that there are, supervisors that always stop, and waiting without sleeping."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -7,15 +8,19 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import hypothesis
+import postgres_server
+import psycopg
 import pytest
 
 import zjobs
-from zjobs import MemoryStore, Store, Supervisor
+from zjobs import DbStore, MemoryStore, SqliteStore, Store, Supervisor
 
 LONG = 30.0
+_SCHEMAS = itertools.count()
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -44,11 +49,36 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.setswitchinterval(interval)
 
 
-@pytest.fixture(params=["memory"])
-def store(request: pytest.FixtureRequest) -> Store:
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A PostgreSQL server for the tests; a missing one fails."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def schema() -> str:
+    """The name of a schema that no other test has."""
+    return f"t{os.getpid()}_{next(_SCHEMAS)}"
+
+
+@pytest.fixture
+def postgres_url(database_url: str, schema: str) -> Iterator[str]:
+    """The URL of a store in PostgreSQL, which is gone afterwards."""
+    yield f"{database_url}?schema={schema}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"SET client_min_messages = error; DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     match request.param:
         case "memory":
             return MemoryStore()
+        case "sqlite":
+            return SqliteStore(tmp_path / "jobs.db")
+        case "postgres":
+            return DbStore(request.getfixturevalue("postgres_url"))
         case other:
             raise AssertionError(other)
 

@@ -297,7 +297,7 @@ TABLE = {
     "unknown store": (lambda _: Supervisor("redis://x"), None),
     "store of another kind": (
         lambda _: Supervisor(5),
-        "store must be a Store, 'memory://' or 'sqlite:///jobs.db' (got 'int')",
+        "store must be a Store, 'memory://', 'sqlite:///jobs.db' or 'postgresql://user@host/database' (got 'int')",
     ),
     "polling never": (
         lambda _: Supervisor(poll_interval_ms=0),

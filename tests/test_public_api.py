@@ -34,6 +34,7 @@ PUBLIC = [
     "NotStarted",
     "OnRepeat",
     "Overlap",
+    "PostgresStore",
     "Progress",
     "Queue",
     "Retention",

@@ -42,13 +42,13 @@ def test_a_store_is_itself_and_memory_is_a_new_one():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("postgresql://u:hunter2@host/hunter2", "this version has no store for 'postgresql'"),
-        ("redis://:hunter2@host", "the schemes of this version are memory and sqlite"),
+        ("postgresql://u:hunter2@host:x/hunter2", "must be postgresql://user@host/database"),
+        ("redis://:hunter2@host", "there is no store for 'redis'"),
         ("memory://hunter2", "nothing after it"),
-        ("hunter2", "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
-        ("u:hunter2@x://", "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
-        (5, "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
-        (None, "must be a Store, 'memory://' or 'sqlite:///jobs.db'"),
+        ("hunter2", "must be a Store, 'memory://', 'sqlite:///jobs.db' or"),
+        ("u:hunter2@x://", "must be a Store, 'memory://', 'sqlite:///jobs.db' or"),
+        (5, "must be a Store, 'memory://', 'sqlite:///jobs.db' or"),
+        (None, "must be a Store, 'memory://', 'sqlite:///jobs.db' or"),
     ],
 )
 def test_what_is_no_store_is_refused_without_telling_its_secrets(url, message):

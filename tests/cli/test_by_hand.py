@@ -102,7 +102,7 @@ def test_prune_deletes_old_completed_jobs(shell):
         (("stats", "--app", "nowhere:jobs"), "there is no module 'nowhere'"),
         (("stats", "--app", "nowhere"), "must be module:name"),
         (("stats", "--app", "json:dumps"), "is a function, no Supervisor"),
-        (("stats", "--store", "redis://x"), "the schemes of this version"),
+        (("stats", "--store", "redis://x"), "there is no store for"),
         (("enqueue", "send", "{"), "must be JSON"),
     ],
 )
