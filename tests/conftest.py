@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import hypothesis
-import postgres_server
 import psycopg
 import pytest
 
+import postgres_server
 import zjobs
 from zjobs import DbStore, MemoryStore, SqliteStore, Store, Supervisor
 

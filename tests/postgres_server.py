@@ -1,8 +1,8 @@
 """A real PostgreSQL for tests, started here and gone afterwards.
 
 ``python tests/postgres_server.py command ...`` runs a command beside a server, whose URL it finds in
-``ZJOBS_TEST_DATABASE_URL``. Where that is set already, the server that it names is used. ``ZJOBS_TEST_POSTGRES`` chooses
-the version: 18 or 16.
+``ZJOBS_TEST_DATABASE_URL``. Where that is set already, the server that it names is used. ``ZJOBS_TEST_POSTGRES`` is the
+version, 18 or 16.
 """
 
 import importlib.util
@@ -23,15 +23,17 @@ from typing import Final
 URL: Final = "ZJOBS_TEST_DATABASE_URL"
 VERSION: Final = "ZJOBS_TEST_POSTGRES"
 _NOBODY: Final = 65534
-_SETTINGS: Final = MappingProxyType({
-    "fsync": "on",
-    "max_connections": "200",
-    "shared_buffers": "128MB",
-    "unix_socket_directories": "",
-    "listen_addresses": "127.0.0.1",
-    "log_min_messages": "fatal",
-    "timezone": "UTC",
-})
+_SETTINGS: Final = MappingProxyType(
+    {
+        "fsync": "on",
+        "max_connections": "200",
+        "shared_buffers": "128MB",
+        "unix_socket_directories": "",
+        "listen_addresses": "127.0.0.1",
+        "log_min_messages": "fatal",
+        "timezone": "UTC",
+    }
+)
 
 
 class Server:
@@ -70,7 +72,13 @@ class Server:
         """Runs one of PostgreSQL's programs as the user that the server has."""
         program = str(self.binaries / command[0])
         done = subprocess.run(
-            [program, *command[1:]], user=self.user, group=self.user, check=False, capture_output=True, text=True, cwd="/"
+            [program, *command[1:]],
+            user=self.user,
+            group=self.user,
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd="/",
         )
         if check and done.returncode:
             raise AssertionError(f"{command[0]}: {done.stderr}")

@@ -147,7 +147,7 @@ async def test_the_loop_goes_on_while_a_stop_waits_for_handlers(jobs, gate):
 
     await app.start_async()
     job = await slow.enqueue_async()
-    while not begun.is_set():
+    while not begun.is_set():  # noqa: ASYNC110 - an event of another thread
         await asyncio.sleep(0)
     stop = asyncio.create_task(app.stop_async())
     for _ in range(100):

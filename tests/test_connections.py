@@ -142,7 +142,7 @@ def test_another_file_or_kind_of_store_is_refused(jobs, tmp_path, connection):
     with sqlite3.connect(":memory:") as memory, pytest.raises(zjobs.Invalid, match="a database in memory"):
         jobs.enqueue("w", connection=memory)
     memory.close()
-    with pytest.raises(zjobs.Invalid, match="connection must be a sqlite3, SQLAlchemy or Django connection"):
+    with pytest.raises(zjobs.Invalid, match="connection must be a sqlite3, aiosqlite, SQLAlchemy or Django connection"):
         jobs.enqueue("w", connection="sqlite:///jobs.db")
     with pytest.raises(zjobs.Invalid, match="needs a store in a database"):
         zjobs.Supervisor().enqueue("w", connection=connection)

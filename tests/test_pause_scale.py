@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from zjobs import JobState
+from zjobs import JobState, Queue
 
 
 @pytest.fixture(params=["thread", "loop"])
@@ -92,7 +92,8 @@ def test_a_queue_grows_while_it_works(jobs, gate, counting, eventually):
 
 
 def test_a_queue_shrinks_as_its_jobs_end_and_goes_back_to_its_own_setting(jobs, counting, eventually):
-    app = jobs(queues={"default": 6})
+    # Nothing is claimed ahead: what waits can be counted.
+    app = jobs(queues=[Queue("default", 6, prefetch=0)])
     gate = threading.Event()
     act, running, most = counting(app, gate)
     try:

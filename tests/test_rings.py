@@ -18,11 +18,12 @@ RINGS = [
     {"worker", "crontab"},
     {"store", "_runner"},
     {"db"},
+    {"connections"},
     {"_control", "_schedules", "_scheduler", "_exit", "_signals"},
     {"_control_async"},
     {"supervisor"},
     {"__init__"},
-    {"testing", "cli", "demo", "__main__", "connections", "contrib", "dashboard"},
+    {"testing", "cli", "demo", "__main__", "contrib", "dashboard"},
 ]
 # Applications of the package: they use its public API, and each other.
 OUTERMOST = RINGS[-1]

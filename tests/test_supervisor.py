@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 import zjobs
-from zjobs import AlreadyStarted, Constant, Invalid, JobContext, JobState, NotFound, NotStarted, PostgresStore, Retention, Supervisor
+from zjobs import (
+    AlreadyStarted,
+    Constant,
+    Invalid,
+    JobContext,
+    JobState,
+    NotFound,
+    NotStarted,
+    PostgresStore,
+    Retention,
+    Supervisor,
+)
 from zjobs._engine import ManualClock
 
 

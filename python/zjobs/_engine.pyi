@@ -1,7 +1,7 @@
 """The compiled part of zjobs."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -303,6 +303,25 @@ class JobContext:
     @staticmethod
     def snooze(delay: Seconds) -> NoReturn:
         """Ends the attempt by raising `Snooze`: the job runs again after ``delay`` (seconds or ``timedelta``)."""
+    def complete(self, *, connection: object, result: object = None) -> None:
+        """Ends the attempt in the transaction of the handler's own connection.
+
+        What the handler wrote there and that the job is completed are committed together, or not at all: exactly-once
+        effects. The handler commits and returns; when it returns without a commit the attempt has failed.
+
+        Args:
+            connection: Leads to the database of the jobs; see `zjobs.connections` for the kinds.
+            result: What the job is to keep.
+
+        Raises:
+            Invalid: The connection leads elsewhere.
+            LeaseLost: The job is not this attempt's any more, or somebody wants it cancelled: roll back.
+        """
+    def complete_async(self, *, connection: object, result: object = None) -> Awaitable[None]:
+        """As `complete`, on a connection of coroutines."""
+    @property
+    def _store(self) -> Store: ...
+    def _hand_over(self) -> None: ...
     def check_cancelled(self) -> None:
         """Ends the attempt by raising ``CancelledError`` when it should stop; one stopped by shutdown goes back."""
 
@@ -404,6 +423,8 @@ class Engine:
         """Makes a worker known. ``invoke(args_bytes, ctx)`` runs it; ``options`` are the options of its jobs."""
     def enqueue(self, worker: str, args: _Args = None, **options: Any) -> Job:  # noqa: ANN401 - checked one by one
         """Enqueues one job; ``args`` is what its worker takes or JSON text."""
+    def drafts(self, jobs: list[Any]) -> list[dict[str, Any]]:
+        """The same jobs as ``zjobs.connections`` takes them; nothing is inserted."""
     def enqueue_many(self, jobs: list[Any]) -> _Jobs:
         """Enqueues many jobs in one write, all or none: ``(worker, args, options)`` each."""
     def limit(self, queue: int) -> int:
@@ -564,6 +585,9 @@ class PostgresStore(NativeStore):
     @property
     def place(self) -> str:
         """The server and the database, without user and password."""
+    @property
+    def born_at(self) -> int:
+        """When the database got its tables, in microseconds since 1970: what tells it from another one."""
     @property
     def schema(self) -> str:
         """The schema of the tables."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
+from zjobs import connections
 from zjobs._control import JobRows
 from zjobs._control_async import AsyncControl
 from zjobs._engine import Engine
@@ -276,11 +277,12 @@ class Supervisor(AsyncControl, Schedules):
         """As `enqueue`, without blocking the event loop."""
         return await self._enqueue_async(worker, args, options)
 
-    def enqueue_many(self, jobs: Iterable[JobEntry | tuple[str, object]]) -> JobRows:
+    def enqueue_many(self, jobs: Iterable[JobEntry | tuple[str, object]], *, connection: object = None) -> JobRows:
         """Enqueues many jobs in one write: all or none.
 
         Args:
             jobs: Entries made by ``worker.job(...)``, or pairs of a worker's name and arguments.
+            connection: Your own connection, whose transaction the jobs belong to; see `zjobs.connections`.
 
         Returns:
             The jobs, in the same order.
@@ -289,11 +291,18 @@ class Supervisor(AsyncControl, Schedules):
             Invalid: A value breaks its rule. Nothing was inserted.
             StoreFull: They do not all fit. Nothing was inserted.
         """
-        return self._engine.enqueue_many(list(jobs))
+        entries = list(jobs)
+        if connection is None:
+            return self._engine.enqueue_many(entries)
+        return connections.enqueue(self._store, connection, self._engine.drafts(entries))
 
-    async def enqueue_many_async(self, jobs: Iterable[JobEntry | tuple[str, object]]) -> JobRows:
+    async def enqueue_many_async(
+        self, jobs: Iterable[JobEntry | tuple[str, object]], *, connection: object = None
+    ) -> JobRows:
         """As `enqueue_many`, without blocking the event loop."""
         entries = list(jobs)
+        if connection is not None:
+            return await connections.enqueue_async(self._store, connection, self._engine.drafts(entries))
         return await self._on_thread(lambda: self._engine.enqueue_many(entries))
 
     def _payload(self, worker: str, args: object) -> bytes:
@@ -304,8 +313,11 @@ class Supervisor(AsyncControl, Schedules):
         return self._engine.enqueue(worker, payload, **options)
 
     async def _enqueue_async(self, worker: str, payload: object, options: CallOptions) -> Job:
-        if not self._store.blocks or options.get("connection") is not None:
-            # A connection belongs to the thread that uses it, and its statement is over in microseconds.
+        if (connection := options.get("connection")) is not None:
+            plain = {name: value for name, value in options.items() if name != "connection"}
+            drafts = self._engine.drafts([(worker, payload, plain)])
+            return (await connections.enqueue_async(self._store, connection, drafts))[0]
+        if not self._store.blocks:
             return self._engine.enqueue(worker, payload, **options)
         return await asyncio.to_thread(self._engine.enqueue, worker, payload, **options)
 

@@ -124,6 +124,44 @@ impl JobContext {
         LOGGER.get(py)?.call1((job.id.0, job.worker.as_str(), job.queue.as_str(), job.attempt))
     }
 
+    /// Ends the attempt in the transaction of the handler's own connection: what the handler wrote there and that the job
+    /// is completed are committed together, or not at all. The handler commits, and returns. Without a commit the
+    /// attempt has failed.
+    ///
+    /// Raises `Invalid` when the connection does not lead to the database of the jobs, and `LeaseLost` when the job is
+    /// not this attempt's any more: then roll back.
+    #[pyo3(signature = (*, connection, result=None))]
+    fn complete(
+        slf: &Bound<'_, Self>,
+        connection: &Bound<'_, PyAny>,
+        result: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        static COMPLETE: Imported = Imported::new("zjobs.connections", "complete");
+        COMPLETE.get(slf.py())?.call1((slf, connection, result)).map(drop)
+    }
+
+    /// As `complete`, on a connection of coroutines; to be awaited.
+    #[pyo3(signature = (*, connection, result=None))]
+    fn complete_async<'py>(
+        slf: &Bound<'py, Self>,
+        connection: &Bound<'py, PyAny>,
+        result: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        static COMPLETE: Imported = Imported::new("zjobs.connections", "complete_async");
+        COMPLETE.get(slf.py())?.call1((slf, connection, result))
+    }
+
+    /// The store that the job is in.
+    #[getter]
+    fn _store(&self, py: Python<'_>) -> Py<PyAny> {
+        self.core.store.clone_ref(py)
+    }
+
+    /// The job was completed on a connection of the handler's.
+    fn _hand_over(&self) {
+        self.running.hand_over();
+    }
+
     /// The Python side's own record of the worker.
     #[getter]
     fn _worker(&self, py: Python<'_>) -> Py<PyAny> {

@@ -37,8 +37,6 @@ type RetentionTuple = (Option<f64>, Option<f64>, Option<f64>);
 pub(crate) struct Engine {
     core: Arc<Core>,
     sink: Arc<PySink>,
-    /// The store as Python has it.
-    store: Py<PyAny>,
 }
 
 fn queue_config((name, concurrency, prefetch, stuck): QueueTuple) -> PyResult<QueueConfig> {
@@ -87,7 +85,8 @@ impl Engine {
         };
         let sink = Arc::new(PySink::new(emit));
         let engine = runtime::Engine::new(store_of(store)?, config, Arc::new(System), sink.clone(), random());
-        Ok(Self { core: Arc::new(Core::new(engine.map_err(raised)?)?), sink, store: store.clone().unbind() })
+        let core = Core::new(engine.map_err(raised)?, store.clone().unbind())?;
+        Ok(Self { core: Arc::new(core), sink })
     }
 
     /// Tells the engine which kinds of events are wanted: one bit for each of `EVENTS`.
@@ -151,7 +150,7 @@ impl Engine {
                 let (connection, options) = connected::split(given)?;
                 let job = self.new_job(&self.known(worker)?, &args, Some(&options))?;
                 if !connection.is_none() {
-                    return connected::enqueue(&self.core, self.store.bind(py), &connection, &job);
+                    return connected::enqueue(&self.core, self.core.store.bind(py), &connection, &job);
                 }
                 job
             }
@@ -163,20 +162,15 @@ impl Engine {
 
     /// Enqueues many jobs in one write, all or none: `(worker, args, options)` each.
     fn enqueue_many(&self, py: Python<'_>, jobs: &Bound<'_, PyList>) -> PyResult<Vec<Py<Job>>> {
-        self.core.check_fork()?;
-        let mut new = Vec::with_capacity(jobs.len());
-        // Batches mostly name one worker: the same text need not be looked up again.
-        let mut known: Option<(Bound<'_, PyString>, Known)> = None;
-        for job in jobs {
-            let (worker, args, options) = parts(&job)?;
-            let known = match &mut known {
-                Some((name, known)) if name.is(&worker) => known,
-                other => &mut other.insert((worker.clone(), self.known(&worker)?)).1,
-            };
-            new.push(self.new_job(known, &args, options.as_ref())?);
-        }
+        let new = self.new_jobs(jobs)?;
         let replies = self.core.call(py, |engine| engine.enqueue(new)).map_err(raised)?;
         replies.into_iter().map(|reply| untracked(py, Job::enqueued(reply))).collect()
+    }
+
+    /// The same jobs as `zjobs.connections` takes them; nothing is inserted.
+    fn drafts<'py>(&self, py: Python<'py>, jobs: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        let new = self.new_jobs(jobs)?;
+        connected::drafts(py, &self.core, self.core.store.bind(py), &new)
     }
 
     /// How many of the queue's jobs may run at once now.
@@ -345,6 +339,22 @@ fn not_a_name(worker: &Bound<'_, PyAny>) -> PyErr {
 static UNKNOWN_PAYLOAD: Imported = Imported::new("zjobs.worker", "unknown_payload");
 
 impl Engine {
+    fn new_jobs(&self, jobs: &Bound<'_, PyList>) -> PyResult<Vec<NewJob>> {
+        self.core.check_fork()?;
+        let mut new = Vec::with_capacity(jobs.len());
+        // Batches mostly name one worker: the same text need not be looked up again.
+        let mut known: Option<(Bound<'_, PyString>, Known)> = None;
+        for job in jobs {
+            let (worker, args, options) = parts(&job)?;
+            let known = match &mut known {
+                Some((name, known)) if name.is(&worker) => known,
+                other => &mut other.insert((worker.clone(), self.known(&worker)?)).1,
+            };
+            new.push(self.new_job(known, &args, options.as_ref())?);
+        }
+        Ok(new)
+    }
+
     fn known(&self, worker: &Bound<'_, PyString>) -> PyResult<Known> {
         let worker = worker.to_str().map_err(|_| invalid("worker", "must not contain lone surrogates", "such text"))?;
         let (name, entry) = self.core.worker(worker)?;

@@ -63,6 +63,8 @@ pub(crate) struct Entry {
 pub(crate) struct Core {
     pub(crate) engine: Arc<runtime::Engine>,
     pub(crate) blocks: bool,
+    /// The store as Python has it.
+    pub(crate) store: Py<PyAny>,
     // Names of this program's own workers: nobody can flood it.
     pub(crate) entries: RwLock<FxHashMap<Name, Arc<Entry>>>,
     defaults: Options,
@@ -70,9 +72,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(engine: runtime::Engine) -> PyResult<Self> {
+    pub(crate) fn new(engine: runtime::Engine, store: Py<PyAny>) -> PyResult<Self> {
         Ok(Self {
             blocks: engine.store().blocks(),
+            store,
             engine: Arc::new(engine),
             entries: RwLock::default(),
             defaults: Options::new(Name::queue("default").map_err(raised)?),

@@ -124,6 +124,40 @@ BEGIN
 END
 $function$
 
+CREATE OR REPLACE FUNCTION zjobs.enqueue_many(jobs json)
+ RETURNS TABLE(id bigint, conflict boolean)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    job json;
+    made record;
+BEGIN
+    FOR job IN SELECT value FROM json_array_elements(enqueue_many.jobs) LOOP
+        made := zjobs.enqueue(
+            worker => job ->> 'worker',
+            args => coalesce(job -> 'args', '{}'),
+            queue => coalesce(job ->> 'queue', 'default'),
+            priority => coalesce((job ->> 'priority')::integer, 0),
+            max_attempts => coalesce((job ->> 'max_attempts')::integer, 20),
+            scheduled_at => (job ->> 'scheduled_at')::timestamptz,
+            delay => make_interval(secs => (job ->> 'delay_seconds')::double precision),
+            timeout_seconds => CASE
+                WHEN job -> 'timeout_seconds' IS NULL THEN 300 ELSE (job ->> 'timeout_seconds')::double precision
+            END,
+            unique_key => job ->> 'unique_key',
+            replaces => coalesce((job ->> 'replaces')::boolean, false),
+            tags => CASE
+                WHEN json_typeof(job -> 'tags') = 'array' THEN ARRAY(SELECT json_array_elements_text(job -> 'tags'))
+            END,
+            meta => CASE WHEN json_typeof(job -> 'meta') = 'object' THEN job -> 'meta' END
+        );
+        id := made.id;
+        conflict := made.conflict;
+        RETURN NEXT;
+    END LOOP;
+END
+$function$
+
 CREATE OR REPLACE FUNCTION zjobs.now()
  RETURNS timestamp with time zone
  LANGUAGE sql

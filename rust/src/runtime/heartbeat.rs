@@ -132,7 +132,8 @@ fn drop_lost(shared: &Shared, id: JobId) {
         tell_lost(shared, &waiting);
     }
     for running in shared.pool.running() {
-        if running.job.id == id && running.close() {
+        // One that its handler has completed by itself is over, and its handler may go on to its end.
+        if running.job.id == id && !running.is_handed_over() && running.close() {
             shared.pool.interrupt(&running);
             tell_lost(shared, &running);
         }

@@ -38,6 +38,7 @@ pub struct Running {
     timed_out: AtomicBool,
     closed: AtomicBool,
     abandoned: AtomicBool,
+    handed_over: AtomicBool,
 }
 
 impl Running {
@@ -56,6 +57,7 @@ impl Running {
             timed_out: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +129,16 @@ impl Running {
     /// Whether somebody has settled it.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Its handler has completed it in a transaction of its own, which may or may not be committed.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    /// Whether its row may say that it is over before its handler is.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// Its slot was replaced; it must not come back for more.

@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::clock::{Clock, Moment};
 use crate::job::{JobId, Name};
-use crate::outcome::Outcome;
+use crate::outcome::{Again, Failure, Outcome};
 use crate::runtime::acker::{self, Backlog, Finished};
 use crate::runtime::claimer::{self, OpenClaims};
 use crate::runtime::config::{AckMode, Config, Registration};
@@ -16,6 +16,7 @@ use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::stager::Agenda;
 use crate::runtime::waiters::Waiters;
 use crate::runtime::watchdog::Deadlines;
+use crate::state::State;
 use crate::store::{Attention, QueueRow, Store};
 use crate::sync::{Arc, AtomicU32, RwLock};
 use crate::telemetry::Sink;
@@ -64,6 +65,7 @@ impl Shared {
         let sync = self.blocks
             && outcome != Outcome::Released
             && self.registry.read().get(running.job.worker.as_str()).is_some_and(|worker| worker.ack == AckMode::Sync);
+        let outcome = if running.is_handed_over() { self.confirmed(&running, outcome) } else { outcome };
         let Ok(finished) = Finished::new(running, outcome, now) else { return };
         if self.blocks && !sync {
             return self.backlog.push(finished, self.config.ack_batch);
@@ -74,6 +76,25 @@ impl Shared {
             let (error, unwritten) = *failed;
             self.outage.failed(now, &*self.sink, &error);
             self.backlog.push(unwritten, self.config.ack_batch);
+        }
+    }
+
+    /// What has become of a job that its handler completed in a transaction of its own. The row knows whether that was
+    /// committed; while nobody can say, the outcome of the handler stands, and the lease guards it.
+    fn confirmed(&self, running: &Running, outcome: Outcome) -> Outcome {
+        let Ok(rows) = self.store.get(&[running.job.id]) else { return outcome };
+        let Some(row) = rows.first() else { return outcome };
+        if row.state == State::Completed && row.lease == running.job.lease {
+            return Outcome::Completed { result: None };
+        }
+        match outcome {
+            Outcome::Completed { .. } => {
+                let message = "the handler completed the job on its own connection and did not commit";
+                let backoff = self.registry.read().get(running.job.worker.as_str()).map(|worker| worker.backoff);
+                let again = Again::By(backoff.unwrap_or_default());
+                Outcome::Failed { failure: Failure::new("NotCommitted", message, ""), again }
+            }
+            other => other,
         }
     }
 

@@ -109,6 +109,8 @@ pub struct PostgresStore {
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
     leaving: Mutex<Vec<NodeId>>,
+    /// When the database got its tables.
+    born_at: Timestamp,
 }
 
 impl PostgresStore {
@@ -116,12 +118,8 @@ impl PostgresStore {
     pub fn open(config: PostgresConfig) -> Result<Self> {
         let create = config.create;
         let store = Self::at(config)?;
-        if create {
-            store.home().prepare()?;
-        } else {
-            store.home().check()?;
-        }
-        Ok(store)
+        let born_at = if create { store.home().prepare()? } else { store.home().check()? };
+        Ok(Self { born_at, ..store })
     }
 
     /// The steps of this version's schema, and which of them the database has.
@@ -143,7 +141,8 @@ impl PostgresStore {
         let random = config.random.fork();
         let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
         let (enqueues, leaving) = (Group::new(), Mutex::default());
-        Ok(Self { address, dialect, writes, claims, desk, ear, enqueues, subscribers, leaving })
+        let born_at = Timestamp::MIN;
+        Ok(Self { address, dialect, writes, claims, desk, ear, enqueues, subscribers, leaving, born_at })
     }
 
     fn home(&self) -> Home<'_> {
@@ -153,6 +152,11 @@ impl PostgresStore {
     /// The server and the database, without anything secret.
     pub fn place(&self) -> String {
         self.address.to_string()
+    }
+
+    /// When the database got its tables: what tells it from another one.
+    pub fn born_at(&self) -> Timestamp {
+        self.born_at
     }
 
     /// The schema of the tables.

@@ -18,7 +18,7 @@ macro_rules! queries {
 /// SQLite's.
 pub mod sqlite {
     queries! { "sqlite":
-        ack, ask, bury, cancel, claim, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
+        ack, ask, bury, cancel, claim, complete, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
         errors, find_key, forget_nodes, forget_ticks, get, heartbeat, held, list, list_newest, next_due, node, node_id, nodes,
         orphans, outdated, peek, prunable, prune, queues, register, report, rescue, retire, retry, save_cron, set_cron_paused,
         settings, stage, take_key, tick, ticked, why,
@@ -31,8 +31,8 @@ pub mod sqlite {
 /// PostgreSQL's.
 pub mod postgres {
     queries! { "postgres":
-        ack, ask, bury, cancel, claim, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
-        enqueue_unique, find_key, forget_nodes, forget_ticks, get, heartbeat, held, list, list_newest, next_due, node, nodes, now,
+        ack, ask, bury, cancel, claim, complete, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
+        enqueue_many, enqueue_unique, find_key, forget_nodes, forget_ticks, get, get_plain, heartbeat, held, list, list_newest, next_due, node, nodes, now,
         orphaned, orphans, pick, pick_newest, prune, queues, register, report, rescue, retire, retry, save_cron,
         set_cron_paused, settings, stage, tick, ticked, wanted, why,
     }

@@ -18,6 +18,7 @@ use crate::registry::random;
 pub(crate) struct PostgresStore {
     place: String,
     schema: String,
+    born_at: i64,
 }
 
 #[pymethods]
@@ -34,14 +35,20 @@ impl PostgresStore {
         let config = config(url, schema, call_timeout_seconds).map_err(raised)?;
         let config = PostgresConfig { create, ..config };
         let store = py.detach(|| EngineStore::open(config)).map_err(raised)?;
-        let (place, schema) = (store.place(), store.schema().to_owned());
-        Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { place, schema }))
+        let (place, schema, born_at) = (store.place(), store.schema().to_owned(), store.born_at().micros());
+        Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { place, schema, born_at }))
     }
 
     /// The server and the database, without user and password.
     #[getter]
     fn place(&self) -> &str {
         &self.place
+    }
+
+    /// When the database got its tables, in microseconds since 1970: what tells it from another one.
+    #[getter]
+    fn born_at(&self) -> i64 {
+        self.born_at
     }
 
     /// The schema of the tables.

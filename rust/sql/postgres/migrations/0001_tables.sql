@@ -151,3 +151,37 @@ $body$;
 
 COMMENT ON FUNCTION zjobs.enqueue IS
     'Inserts one job in the transaction of the caller. id: the job, or the one that has the unique key (conflict).';
+
+CREATE FUNCTION zjobs.enqueue_many(jobs json) RETURNS TABLE (id bigint, conflict boolean) LANGUAGE plpgsql AS $body$
+DECLARE
+    job json;
+    made record;
+BEGIN
+    FOR job IN SELECT value FROM json_array_elements(enqueue_many.jobs) LOOP
+        made := zjobs.enqueue(
+            worker => job ->> 'worker',
+            args => coalesce(job -> 'args', '{}'),
+            queue => coalesce(job ->> 'queue', 'default'),
+            priority => coalesce((job ->> 'priority')::integer, 0),
+            max_attempts => coalesce((job ->> 'max_attempts')::integer, 20),
+            scheduled_at => (job ->> 'scheduled_at')::timestamptz,
+            delay => make_interval(secs => (job ->> 'delay_seconds')::double precision),
+            timeout_seconds => CASE
+                WHEN job -> 'timeout_seconds' IS NULL THEN 300 ELSE (job ->> 'timeout_seconds')::double precision
+            END,
+            unique_key => job ->> 'unique_key',
+            replaces => coalesce((job ->> 'replaces')::boolean, false),
+            tags => CASE
+                WHEN json_typeof(job -> 'tags') = 'array' THEN ARRAY(SELECT json_array_elements_text(job -> 'tags'))
+            END,
+            meta => CASE WHEN json_typeof(job -> 'meta') = 'object' THEN job -> 'meta' END
+        );
+        id := made.id;
+        conflict := made.conflict;
+        RETURN NEXT;
+    END LOOP;
+END
+$body$;
+
+COMMENT ON FUNCTION zjobs.enqueue_many IS
+    'Inserts the jobs of a JSON list of objects with the arguments of enqueue by name, delay in seconds. In their order.';

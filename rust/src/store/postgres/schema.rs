@@ -2,6 +2,7 @@
 
 use postgres_types::Type;
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::store::migrate::{Applied, Migration, Step, known, plan, steps};
 use crate::store::postgres::address::Address;
@@ -33,16 +34,19 @@ impl Home<'_> {
     }
 
     /// Makes the tables of a new database. One that has some must have them all: changing it is `zjobs migrate`'s.
-    pub(super) fn prepare(&self) -> Result<()> {
-        if self.applied()?.is_empty() { self.apply().map(drop) } else { self.check() }
+    pub(super) fn prepare(&self) -> Result<Timestamp> {
+        if self.applied()?.is_empty() {
+            self.apply()?;
+        }
+        self.check()
     }
 
-    /// Refuses a database that does not have exactly the tables of this version.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses a database that does not have exactly the tables of this version; says when it got the first of them.
+    pub(super) fn check(&self) -> Result<Timestamp> {
         let applied = self.applied()?;
         let known = known(sql::MIGRATIONS);
         if plan(&known, &applied, &self.name())?.is_empty() {
-            return Ok(());
+            return Ok(applied.first().map_or(Timestamp::MIN, |first| first.at));
         }
         Err(Error::SchemaMismatch(format!(
             "{} has schema {}, and this version of zjobs needs {}: run `zjobs migrate`",
