@@ -205,12 +205,11 @@ async def test_keys_that_are_taken_are_met_and_replaced_in_the_order_of_the_list
 async def test_every_part_of_a_job_comes_back(one):
     jobs, opened = one
     options = {
-        "queue": "mail", "priority": 7, "max_attempts": 3, "schedule_in": 3600, "timeout_seconds": 1.5, "unique_key": "k",
-        "tags": ("é", "%s"), "meta": {"%": "100 %", "n": 2**53 + 1},
+        "queue": "mail", "priority": 7, "max_attempts": 3, "schedule_in": 3600, "timeout_seconds": 1.5,
+        "unique_key": "k", "tags": ("é", "%s"), "meta": {"%": "100 %", "n": 2**53 + 1},
     }  # fmt: skip
-    told = await jobs.enqueue_async(
-        "w", {"text": "ü $1 %s :name", "n": [1, None]}, connection=opened.connection, **options
-    )
+    args = {"text": "ü $1 %s :name", "n": [1, None]}
+    told = await jobs.enqueue_async("w", args, connection=opened.connection, **options)
     await opened.commit()
     found = jobs.get(told)
     for part in ("state", "queue", "worker", "args", "priority", "max_attempts", "scheduled_at", "inserted_at"):

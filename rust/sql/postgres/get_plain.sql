@@ -1,5 +1,6 @@
 -- get
--- The jobs with these ids, in types that every driver gives alike: numbers and text, times as microseconds since 1970.
+-- The jobs with these ids, in types that every driver gives alike.
+-- Numbers and text; times are microseconds since 1970.
 SELECT
     job.id, job.state, job.queue, job.worker, job.args::text, job.priority, job.attempt, job.max_attempts, job.lease,
     replace(holder.id::text, '-', '') AS node,
