@@ -8,6 +8,8 @@ from typing import Any, Self
 
 __all__ = ["StopSignals"]
 
+_LAST = 3
+
 
 class StopSignals:
     """Takes SIGTERM and SIGINT while it is entered, on the main thread.
@@ -17,7 +19,7 @@ class StopSignals:
     C code, and that is what `wait` reads.
 
     Args:
-        on_more: Called for the second and each further signal.
+        on_more: Called for the second signal. The third one ends the process.
     """
 
     def __init__(self, on_more: Callable[[], object]) -> None:
@@ -48,7 +50,12 @@ class StopSignals:
         while not self._came:
             self._ear.recv(64)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._came += 1
-        if self._came > 1:
+        if self._came == _LAST:
+            # Whoever asks a third time wants it gone, whatever it does.
+            for taken in self._before:
+                signal.signal(taken, signal.SIG_DFL)
+            signal.raise_signal(number)
+        elif self._came > 1:
             self._on_more()

@@ -115,11 +115,12 @@ class Migration:
     """When the database got it, in UTC; ``None``: it has not."""
 
 
-def open_store(store: str | Store) -> Store:
+def open_store(store: str | Store, *, create: bool = True) -> Store:
     """The store itself, or the one that a URL names.
 
     Args:
         store: A `Store`, ``memory://`` (each one is new), or a URL of `DbStore`.
+        create: Whether a database that is not there, or has no tables, is made.
 
     Raises:
         Invalid: It is none of them. The message never repeats a URL: it may hold a password.
@@ -129,10 +130,10 @@ def open_store(store: str | Store) -> Store:
     scheme, rest = _split("store", store)
     if scheme == "sqlite":
         file = _file("store", rest)
-        return SqliteStore(file.path, synchronous=file.synchronous, read_only=file.read_only)
+        return SqliteStore(file.path, synchronous=file.synchronous, create=create, read_only=file.read_only)
     if scheme == "postgresql":
         server = _server(rest)
-        return PostgresStore(server.url, schema=server.schema)
+        return PostgresStore(server.url, schema=server.schema, create=create)
     if rest:
         raise invalid("store", "must be 'memory://' with nothing after it; each one is a new store", "more than that")
     return MemoryStore()

@@ -70,6 +70,7 @@ def test_queues_are_paused_resumed_and_scaled(shell):
 
 
 def test_stats_count_by_queue_and_state(shell):
+    shell("migrate")
     assert "There are no jobs yet." in shell("stats").stdout
     shell.jobs.enqueue("send", queue="mail")
     shell.jobs.enqueue("send", schedule_in=60)
@@ -92,6 +93,79 @@ def test_a_schema_is_looked_at_printed_and_made(shell):
 def test_prune_deletes_old_completed_jobs(shell):
     shell.jobs.enqueue("send")
     assert shell("prune", "--older-than", "0", "--yes").stdout == "0 deleted\n"
+    for state in ("cancelled", "cancelled", "discarded"):
+        job = shell.jobs.enqueue("send")
+        shell.jobs.cancel(job)
+        if state == "discarded":
+            with sqlite3.connect(shell.folder / "jobs.db") as connection:
+                connection.execute("UPDATE zjobs_jobs SET state = 4 WHERE id = ?", [job.id])
+            connection.close()
+    assert shell.json("prune", "--older-than", "12h", "--state", "cancelled", "--yes") == {"deleted": 0}
+    assert shell.json("prune", "--older-than", "0s", "--state", "cancelled", "--yes") == {"deleted": 2}
+    assert [job["state"] for job in shell.json("jobs", "list")] == ["discarded", "available"]
+    wrong = shell("prune", "--older-than", "soon")
+    assert wrong.returncode == 2
+    assert "such as 90s, 30m, 12h or 7d" in " ".join(wrong.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "command", [("stats",), ("jobs", "list"), ("jobs", "cancel", "--all"), ("queues", "list"), ("nodes",), ("prune",)]
+)
+def test_a_mistyped_store_is_told_and_not_made(shell, command):
+    done = shell(*command)
+    assert done.returncode == 1
+    assert "there is no file" in done.stderr
+    assert "zjobs migrate" in done.stderr
+    assert not (shell.folder / "jobs.db").exists()
+
+
+def test_only_jobs_that_can_be_changed_are_counted_and_changed(shell):
+    first, second, _ = shell.jobs.enqueue_many([("send", {"n": number}) for number in range(3)])
+    shell.jobs.cancel_many(ids=[first.id, second.id])
+    assert shell.json("jobs", "cancel", "--all", "--yes") == {"cancelled": 1}
+    assert shell("jobs", "retry", "--queue", "default", "--yes").stdout == "3 of 3 started again\n"
+    final = shell("jobs", "cancel", "--state", "completed")
+    assert final.returncode == 2
+    assert "no job of that state can be cancelled" in " ".join(final.stderr.replace("│", " ").split())
+
+
+def test_a_queue_that_nobody_knows_is_exit_code_3_unless_it_is_new(shell):
+    shell.jobs.enqueue("send", queue="mail")
+    for command in (("queues", "pause", "mial"), ("queues", "resume", "mial"), ("queues", "scale", "mial", "3")):
+        done = shell(*command)
+        assert done.returncode == 3, command
+        assert "there is mail" in done.stderr
+    assert shell("queues", "pause", "later", "--new").returncode == 0
+
+
+def test_a_job_is_enqueued_with_all_that_it_may_have(shell):
+    told = shell(
+        *("enqueue", "send", "{}", "--at", "2030-01-01T00:00:00+00:00", "--timeout", "30m", "--meta", '{"by": "me"}'),
+        *("--unique-key", "k", "--max-attempts", "3"),
+    )
+    assert told.stdout == "job 1 is scheduled in default\n"
+    [job] = shell.json("jobs", "list")
+    assert (job["scheduled_at"], job["timeout_seconds"], job["meta"]) == (
+        "2030-01-01T00:00:00+00:00",
+        1800,
+        {"by": "me"},
+    )
+    assert "nothing added: job 1 is scheduled" in shell("enqueue", "send", "--unique-key", "k").stdout
+    assert shell("enqueue", "send", "--unique-key", "k", "--replace", "--in", "1h").stdout.startswith("job 2")
+    assert shell.json("jobs", "show", "1")["state"] == "cancelled"
+    assert shell("enqueue", "send", "--replace").returncode == 2
+
+
+def test_jobs_are_enqueued_from_lines_all_or_none(shell):
+    done = shell("enqueue", "send", "-", "--queue", "mail", answer='{"n": 1}\n\n{"n": 2}\n')
+    assert done.stdout == "2 enqueued of 2\n"
+    assert [(job["args"], job["queue"]) for job in shell.json("jobs", "list")] == [
+        ({"n": 2}, "mail"),
+        ({"n": 1}, "mail"),
+    ]
+    wrong = shell("enqueue", "send", "-", answer='{"n": 3}\n{\n')
+    assert (wrong.returncode, "line 2" in wrong.stderr) == (2, True)
+    assert len(shell.json("jobs", "list")) == 2
 
 
 @pytest.mark.parametrize(
@@ -113,11 +187,12 @@ def test_what_cannot_be_meant_is_exit_code_2_and_says_what_to_do(shell, argument
 
 
 def test_the_store_comes_from_the_environment_and_no_password_is_told(shell, monkeypatch):
+    shell("migrate")
     monkeypatch.setenv("ZJOBS_STORE", shell.url)
     assert shell("stats", store=False).returncode == 0
     monkeypatch.delenv("ZJOBS_STORE")
-    done = shell("stats", "--store", "postgresql://me:hunter2@host/db", store=False)
-    assert done.returncode == 2
+    done = shell("stats", "--store", "postgresql://me:hunter2@127.0.0.1:9/db", store=False)
+    assert done.returncode == 1
     assert "ZJOBS_STORE" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 

@@ -1,6 +1,7 @@
 """`zjobs run` in real processes, with real signals."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,8 +35,8 @@ PATIENCE = 30
 
 
 class Running:
-    def __init__(self, folder, *options):
-        (folder / "app.py").write_text(APP)
+    def __init__(self, folder, *options, program=APP):
+        (folder / "app.py").write_text(program)
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-m", "zjobs", "run", "app:jobs", *options],
@@ -67,8 +68,8 @@ class Running:
 def run(tmp_path):
     started = []
 
-    def start(*options):
-        started.append(Running(tmp_path, *options))
+    def start(*options, **settings):
+        started.append(Running(tmp_path, *options, **settings))
         return started[-1]
 
     yield start
@@ -142,12 +143,52 @@ def test_processes_end_when_their_parent_was_killed(run):
         os.sched_yield()
 
 
-def test_an_application_that_cannot_start_is_given_up(run, tmp_path):
+def test_what_was_mistyped_ends_all_processes_at_once(run, tmp_path):
     app = run("--processes", "2", "--queues", "unknown")
     code, error = app.end()
-    assert code == 1
+    assert code == 2
     assert "has no queue 'unknown'" in " ".join(error.replace("│", " ").split())
+    assert "started again" not in error
+
+
+def test_processes_that_end_at_once_are_given_up(run, tmp_path):
+    broken = "\nimport os, sys\nif '--follow-parent' in sys.argv:\n    os._exit(7)\n"
+    app = run("--processes", "2", program=APP + broken)
+    code, error = app.end()
+    assert code == 1
+    assert "ended with exit code 7; it is started again" in error
     assert "it is given up" in error
+
+
+def test_jobs_in_the_memory_of_one_process_are_not_given_to_several(run):
+    code, error = run("--processes", "2", program=APP.replace("sqlite:///jobs.db", "memory://")).end()
+    assert code == 2
+    assert "each process would have jobs of its own" in " ".join(error.replace("│", " ").split())
+
+
+def test_a_third_signal_ends_the_process_where_it_is(run):
+    stubborn = APP.replace('while not pathlib.Path("go").exists():', "while True:")
+    app = run(program=stubborn)
+    app.enqueue("slow", "one")
+    app.there("one.began")
+    for _ in range(3):
+        app.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    assert app.end()[0] in {-signal.SIGTERM, 1}
+
+
+def test_a_line_of_the_log_is_one_line_in_utc_whatever_a_job_says(run):
+    app = run(
+        program=APP
+        + "\n@jobs.worker\ndef talks(ctx: zjobs.JobContext, name: str) -> None:\n    ctx.log.warning(name)\n"
+    )
+    app.enqueue("talks", "a\n2026 ERROR forged \x1b[2J")
+    lines = []
+    app.until(lambda: lines.append(app.process.stderr.readline()) or "forged" in lines[-1])
+    assert r"a\n2026 ERROR forged \x1b[2J" in lines[-1]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z WARNING", lines[-1])
+    app.process.send_signal(signal.SIGTERM)
+    assert app.end()[0] == 0
 
 
 def is_living(pid):

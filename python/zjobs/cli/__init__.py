@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zjobs import Error, Invalid, NotFound
-from zjobs.cli import demo, jobs, queues, run, store
+from zjobs.cli import demo, enqueue, jobs, queues, run, store
 from zjobs.cli.show import clean
 
 __all__ = ["app", "main"]
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 app.command("run", epilog=EXIT_CODES)(run.run)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
-app.command("enqueue", epilog=EXIT_CODES)(store.enqueue)
+app.command("enqueue", epilog=EXIT_CODES)(enqueue.enqueue)
 app.add_typer(jobs.app, name="jobs", epilog=EXIT_CODES)
 app.add_typer(queues.app, name="queues", epilog=EXIT_CODES)
 app.command("stats", epilog=EXIT_CODES)(store.stats)

@@ -1,6 +1,8 @@
 """`zjobs jobs`: look at jobs, and cancel, retry or delete them."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Protocol, Unpack
 
 import typer
@@ -131,63 +133,6 @@ def show(
             console.print(Text("    " + clean(line), style="dim"))
 
 
-@app.command()
-def cancel(
-    ids: Ids = None,
-    *,
-    states: States = None,
-    queue: QueueName = None,
-    worker: WorkerName = None,
-    tags: Tags = None,
-    everything: All = False,
-    yes: Yes = False,
-    store: StoreUrl = None,
-    app: App = None,
-) -> None:
-    """Cancel jobs: those that wait never start, those that run are asked to stop."""
-    jobs = client(store, app)
-    which = _which(ids, states, queue, worker, tags)
-    _change(jobs, "cancel", "cancelled", which, jobs.cancel_many, everything=everything, yes=yes)
-
-
-@app.command()
-def retry(
-    ids: Ids = None,
-    *,
-    states: States = None,
-    queue: QueueName = None,
-    worker: WorkerName = None,
-    tags: Tags = None,
-    everything: All = False,
-    yes: Yes = False,
-    store: StoreUrl = None,
-    app: App = None,
-) -> None:
-    """Start jobs again that have ended, or wait; at least one attempt more."""
-    jobs = client(store, app)
-    which = _which(ids, states, queue, worker, tags)
-    _change(jobs, "retry", "started again", which, jobs.retry_many, everything=everything, yes=yes)
-
-
-@app.command()
-def delete(
-    ids: Ids = None,
-    *,
-    states: States = None,
-    queue: QueueName = None,
-    worker: WorkerName = None,
-    tags: Tags = None,
-    everything: All = False,
-    yes: Yes = False,
-    store: StoreUrl = None,
-    app: App = None,
-) -> None:
-    """Delete jobs that do not run."""
-    jobs = client(store, app)
-    which = _which(ids, states, queue, worker, tags)
-    _change(jobs, "delete", "deleted", which, jobs.delete_many, everything=everything, yes=yes)
-
-
 class Change(Protocol):
     """A verb of the supervisor for all jobs that match."""
 
@@ -196,25 +141,86 @@ class Change(Protocol):
         ...
 
 
-def _change(
-    jobs: Supervisor,
-    verb: str,
-    done: str,
-    which: Which,
-    change: Change,
-    *,
-    everything: bool,
-    yes: bool,
-) -> None:
-    if not which and not everything:
-        raise typer.BadParameter(f"say which jobs to {verb}: their ids, options such as --state discarded, or --all")
-    if not which:
-        which["states"] = list(JobState)
-    count = jobs.count(**which)
+@dataclass(frozen=True)
+class _Verb:
+    """A command that changes all jobs that match: what it is called, what it does, and which jobs it can change."""
+
+    name: str
+    done: str
+    help: str
+    states: frozenset[JobState]
+    change: Callable[[Supervisor], Change]
+
+
+def _define(verb: _Verb) -> None:
+    def command(
+        ids: Ids = None,
+        *,
+        states: States = None,
+        queue: QueueName = None,
+        worker: WorkerName = None,
+        tags: Tags = None,
+        everything: All = False,
+        yes: Yes = False,
+        store: StoreUrl = None,
+        app: App = None,
+        as_json: AsJson = False,
+    ) -> None:
+        which = _which(ids, states, queue, worker, tags)
+        if not which and not everything:
+            rule = f"say which jobs to {verb.name}: their ids, options such as --queue mail, or --all"
+            raise typer.BadParameter(rule)
+        changed, meant = _change(client(store, app), verb, which, yes=yes)
+        if as_json:
+            document({verb.done.replace(" ", "_"): changed})
+        else:
+            typer.echo(f"{changed} of {meant} {verb.done}")
+
+    app.command(verb.name, help=verb.help)(command)
+
+
+_ALL = frozenset(JobState)
+_REST = _ALL - {JobState.AVAILABLE, JobState.EXECUTING}
+_LIVE = frozenset({JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, JobState.SCHEDULED})
+
+for _verb in (
+    _Verb(
+        "cancel",
+        "cancelled",
+        "Cancel jobs: those that wait never start, those that run are asked to stop.",
+        _LIVE,
+        lambda jobs: jobs.cancel_many,
+    ),
+    _Verb(
+        "retry",
+        "started again",
+        "Start jobs again that have ended, or wait; at least one attempt more.",
+        _REST,
+        lambda jobs: jobs.retry_many,
+    ),
+    _Verb(
+        "delete", "deleted", "Delete jobs that do not run.", _ALL - {JobState.EXECUTING}, lambda jobs: jobs.delete_many
+    ),
+):
+    _define(_verb)
+
+
+def _change(jobs: Supervisor, verb: _Verb, which: Which, *, yes: bool) -> tuple[int, int]:
+    """Changes the jobs that match and can be changed; says how many were, of how many."""
+    meant = frozenset(which.get("states") or JobState)
+    named = "ids" in which
+    # Whoever names jobs hears of each that is left alone; whoever describes them is asked about those that change.
+    changeable = meant & verb.states
+    counted = which if named else which | Which(states=list(changeable))
+    if not named and not changeable:
+        can = ", ".join(sorted(map(str, verb.states)))
+        raise typer.BadParameter(f"no job of that state can be {verb.done}: only {can}", param_hint="--state")
+    count = jobs.count(**counted)
     if not count:
         raise NotFound("no such job; it may have been pruned or deleted (`zjobs jobs list` shows what there is)")
-    confirm(f"{verb.capitalize()} {count} {'job' if count == 1 else 'jobs'}?", yes=yes or _names_them(which))
-    typer.echo(f"{change(**which)} of {count} {done}")
+    question = f"{verb.name.capitalize()} {count} {'job' if count == 1 else 'jobs'}?"
+    confirm(question, yes=yes or _names_them(which))
+    return verb.change(jobs)(**counted), count
 
 
 def _names_them(which: Which) -> bool:

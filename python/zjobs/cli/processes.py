@@ -17,7 +17,8 @@ _LONGEST = 30.0
 # Whoever lived so long starts afresh: what ended it was not the start.
 _HEALTHY = 10.0
 _HOPELESS = 5
-_FAILURE = 1
+_FAILURE, _WRONG_USAGE = 1, 2
+_LAST = 3
 
 
 class Processes:
@@ -36,6 +37,7 @@ class Processes:
         self._stop = threading.Event()
         self._living: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: list[int] = []
+        self._signals = 0
         self._keepers = [threading.Thread(target=self._keep, args=[number]) for number in range(1, count + 1)]
 
     def run(self) -> int:
@@ -49,14 +51,17 @@ class Processes:
         return max(self._codes, default=_FAILURE)
 
     def _pass_on(self, _kind: int, _frame: object) -> None:
-        """The first signal drains, the next one stops hard, here as there."""
-        first = not self._stop.is_set()
+        """The first signal drains, the second one stops hard, the third one kills, here as there."""
+        self._signals += 1
         self._stop.set()
-        if first:
+        if self._signals == 1:
             _LOG.info("draining %d processes; a second signal stops hard", len(self._living))
         for process in list(self._living.values()):
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                if self._signals < _LAST:
+                    process.terminate()
+                else:
+                    process.kill()
 
     def _keep(self, number: int) -> None:
         """Keeps one process running until all shall stop."""
@@ -66,6 +71,11 @@ class Processes:
             code = self._live(number)
             if self._stop.is_set():
                 self._codes.append(0 if code == 0 else _FAILURE)
+                return
+            if code == _WRONG_USAGE:
+                # It says why, and would say so again.
+                self._codes.append(code)
+                self._pass_on(signal.SIGTERM, None)
                 return
             short_lives = 0 if time.monotonic() - began > _HEALTHY else short_lives + 1
             if short_lives >= _HOPELESS:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from zjobs import JobState
+from zjobs import JobState, NotFound, Supervisor
 from zjobs.cli.show import AsJson, counts, document, table
 from zjobs.cli.target import App, StoreUrl, client
 
@@ -14,6 +14,15 @@ __all__ = ["app"]
 app = typer.Typer(help="Look at queues, and pause, resume or scale them.", no_args_is_help=True)
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
+New = Annotated[bool, typer.Option("--new", help="Also one that has neither jobs nor a process that works on it yet.")]
+
+
+def _known(jobs: Supervisor, queue: str, *, new: bool) -> None:
+    """A mistyped name would be paused, and the queue that was meant would run on."""
+    names = {one.name for one in jobs.store.queues()} | {name for node in jobs.nodes() for name in node.queues}
+    if not new and queue not in names:
+        known = ", ".join(sorted(names)) or "none"
+        raise NotFound(f"there is no queue {queue!r} (there is {known}); say --new to set it up before its first job")
 
 
 @app.command("list")
@@ -47,16 +56,20 @@ def list_queues(*, store: StoreUrl = None, app: App = None, as_json: AsJson = Fa
 
 
 @app.command()
-def pause(queue: QueueName, *, store: StoreUrl = None, app: App = None) -> None:
+def pause(queue: QueueName, *, new: New = False, store: StoreUrl = None, app: App = None) -> None:
     """Start no job of the queue, on any node, until it is resumed."""
-    client(store, app).pause_queue(queue)
+    jobs = client(store, app)
+    _known(jobs, queue, new=new)
+    jobs.pause_queue(queue)
     typer.echo(f"{queue} is paused: jobs in flight go on, no other starts; `zjobs queues resume {queue}` undoes it")
 
 
 @app.command()
-def resume(queue: QueueName, *, store: StoreUrl = None, app: App = None) -> None:
+def resume(queue: QueueName, *, new: New = False, store: StoreUrl = None, app: App = None) -> None:
     """Undo a pause."""
-    client(store, app).resume_queue(queue)
+    jobs = client(store, app)
+    _known(jobs, queue, new=new)
+    jobs.resume_queue(queue)
     typer.echo(f"{queue} runs")
 
 
@@ -65,11 +78,13 @@ def scale(
     queue: QueueName,
     concurrency: Annotated[str, typer.Argument(help="How many jobs each node runs at once, or 'reset'.")],
     *,
+    new: New = False,
     store: StoreUrl = None,
     app: App = None,
 ) -> None:
     """Set how many jobs of the queue each node runs at once."""
     jobs = client(store, app)
+    _known(jobs, queue, new=new)
     if concurrency == "reset":
         jobs.scale_queue(queue, None)
         typer.echo(f"each node runs as many jobs of {queue} at once as its own setting says")

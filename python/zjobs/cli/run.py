@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from zjobs import Supervisor, attach_logging
+from zjobs import MemoryStore, Supervisor, attach_logging
 from zjobs.cli.processes import Processes
+from zjobs.cli.show import clean
 from zjobs.cli.target import load
 
 __all__ = ["run"]
@@ -32,23 +34,25 @@ def run(
 ) -> None:
     """Work on the jobs of an application, until a signal.
 
-    The first SIGTERM or Ctrl-C drains: no job starts any more, those in flight finish. A second one stops hard.
+    The first SIGTERM or Ctrl-C drains: no job starts any more, those in flight finish. A second one stops hard,
+    a third one ends the process where it is.
     Modules are looked for in the current directory first.
 
     With --processes, a process that dies is started again, sooner or later by how long it lived.
     """
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-    )
-    if processes > 1:
-        options = [option for queue in queues or [] for option in ("--queues", queue)]
-        command = ["run", target, *options, *(["--quiet"] if quiet else []), "--follow-parent"]
-        raise typer.Exit(Processes(command, processes).run())
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Line())
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[lines])
     jobs = load(target)
     if queues:
         jobs.work_on(_chosen(jobs, queues))
+    if processes > 1:
+        if isinstance(jobs.store, MemoryStore):
+            rule = "needs a store in a database: with memory:// each process would have jobs of its own"
+            raise typer.BadParameter(rule, param_hint="--processes")
+        options = [option for queue in queues or [] for option in ("--queues", queue)]
+        command = ["run", target, *options, *(["--quiet"] if quiet else []), "--follow-parent"]
+        raise typer.Exit(Processes(command, processes).run())
     if follow_parent:
         threading.Thread(target=_end_with_parent, name="zjobs-parent", daemon=True).start()
     attach_logging(jobs.telemetry)
@@ -56,6 +60,21 @@ def run(
     workers = ", ".join(jobs.workers) or "none: nothing will run"
     logging.getLogger("zjobs").info("zjobs %s works on %s; workers: %s", version("zjobs"), works, workers)
     jobs.run()
+
+
+class _Line(logging.Formatter):
+    """One line for each record: its time in UTC, and nothing that a terminal could take for a command."""
+
+    converter = time.gmtime
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """The line without a traceback, which is many."""
+        record.message = clean(record.message)
+        return super().formatMessage(record)
 
 
 def _chosen(jobs: Supervisor, wanted: list[str]) -> dict[str, int]:

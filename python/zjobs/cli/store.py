@@ -1,17 +1,17 @@
-"""Commands about a store as a whole: `migrate`, `stats`, `nodes`, `prune`, `enqueue`."""
+"""Commands about a store as a whole: `migrate`, `stats`, `nodes`, `prune`."""
 
-import json
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 import zjobs
-from zjobs import JobState
-from zjobs.cli.show import AsJson, Yes, age, confirm, counts, document, fields, table
+from zjobs import JobState, Retention
+from zjobs.cli.read import FINAL, duration, final_state
+from zjobs.cli.show import AsJson, Yes, age, confirm, counts, document, table
 from zjobs.cli.target import App, StoreUrl, client, url
-from zjobs.options import EnqueueOptions
 
-__all__ = ["enqueue", "migrate", "nodes", "prune", "stats"]
+__all__ = ["migrate", "nodes", "prune", "stats"]
 
 
 def migrate(
@@ -103,55 +103,31 @@ def nodes(*, store: StoreUrl = None, app: App = None, as_json: AsJson = False) -
 def prune(
     *,
     older_than: Annotated[
-        float, typer.Option("--older-than", min=0, help="Seconds since they were completed.")
-    ] = 86_400,
+        timedelta,
+        typer.Option("--older-than", parser=duration, metavar="AGE", help="Since they ended: 90s, 30m, 12h, 7d."),
+    ] = timedelta(days=1),
+    states: Annotated[
+        list[JobState] | None,
+        typer.Option(
+            "--state", parser=final_state, metavar="STATE", help="completed, cancelled or discarded; or again."
+        ),
+    ] = None,
     yes: Yes = False,
-    store: StoreUrl = None,
-    app: App = None,
-) -> None:
-    """Delete completed jobs that are older than a day, or than you say."""
-    jobs = client(store, app)
-    count = jobs.count(states=[JobState.COMPLETED])
-    confirm(f"Delete those of {count} completed jobs that ended more than {older_than:g} s ago?", yes=yes)
-    typer.echo(f"{jobs.delete_completed(older_than)} deleted")
-
-
-def enqueue(
-    worker: Annotated[str, typer.Argument(help="The name of the worker.")],
-    args: Annotated[str, typer.Argument(metavar="JSON", help='Its arguments, such as \'{"to": "ann"}\'.')] = "{}",
-    *,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The queue.")] = None,
-    priority: Annotated[int | None, typer.Option("--priority", help="Lower runs first.")] = None,
-    max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="How often it may run.")] = None,
-    schedule_in: Annotated[float | None, typer.Option("--in", help="Seconds until it is due.")] = None,
-    unique_key: Annotated[str | None, typer.Option("--unique-key", help="At most one live job has it.")] = None,
-    tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A tag; may be given again.")] = None,
     store: StoreUrl = None,
     app: App = None,
     as_json: AsJson = False,
 ) -> None:
-    """Enqueue one job by the name of its worker."""
-    try:
-        payload = json.loads(args)
-    except ValueError as error:
-        raise typer.BadParameter(f"the arguments must be JSON ({error})", param_hint="JSON") from error
-    options = EnqueueOptions()
-    if queue is not None:
-        options["queue"] = queue
-    if priority is not None:
-        options["priority"] = priority
-    if max_attempts is not None:
-        options["max_attempts"] = max_attempts
-    if schedule_in is not None:
-        options["schedule_in"] = schedule_in
-    if unique_key is not None:
-        options["unique_key"] = unique_key
-    if tags:
-        options["tags"] = tuple(tags)
-    job = client(store, app).enqueue(worker, payload, **options)
+    """Delete completed jobs that are older than a day; or of other final states, or older than you say."""
+    jobs = client(store, app)
+    chosen = states or [JobState.COMPLETED]
+    names = " and ".join(map(str, chosen))
+    count = jobs.count(states=chosen)
+    confirm(f"Delete those of {count} {names} jobs that ended more than {older_than} ago?", yes=yes)
+    kept = {str(state): older_than if state in chosen else None for state in FINAL}
+    deleted = 0
+    while batch := jobs.store.prune(Retention(**kept)):
+        deleted += batch
     if as_json:
-        document(fields(job))
-    elif job.conflict:
-        typer.echo(f"nothing added: job {job.id} is {job.state} and has the key")
+        document({"deleted": deleted})
     else:
-        typer.echo(f"job {job.id} is {job.state} in {job.queue}")
+        typer.echo(f"{deleted} deleted")

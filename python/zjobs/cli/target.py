@@ -9,12 +9,19 @@ from typing import Annotated, TypeAlias
 import typer
 
 from zjobs import MemoryStore, Supervisor
+from zjobs.db import open_store
 
 __all__ = ["App", "StoreUrl", "client", "load", "url"]
 
 StoreUrl: TypeAlias = Annotated[
     str | None,
-    typer.Option("--store", "-s", envvar="ZJOBS_STORE", show_envvar=True, help="The store, such as sqlite:///jobs.db."),
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="ZJOBS_STORE",
+        show_envvar=True,
+        help="The store, such as sqlite:///jobs.db or postgresql://user@host/database.",
+    ),
 ]
 App: TypeAlias = Annotated[
     str | None,
@@ -53,13 +60,15 @@ def load(target: str) -> Supervisor:
     raise typer.BadParameter(f"{name!r} in the module {module_name!r} {what}{hint}")
 
 
-def client(store: str | None, app: str | None) -> Supervisor:
+def client(store: str | None, app: str | None, *, create: bool = False) -> Supervisor:
     """A supervisor that is not started, for a command that looks or changes by hand.
+
+    A database that is not there is not made unless ``create`` says so: a mistyped name must not look like an empty one.
 
     Raises:
         typer.BadParameter: No store is named, or one that lives in another process's memory.
     """
-    jobs = load(app) if app is not None else Supervisor(url(store))
+    jobs = load(app) if app is not None else Supervisor(open_store(url(store), create=create))
     if isinstance(jobs.store, MemoryStore):
         raise typer.BadParameter(f"memory:// is the memory of one process, and not of this one: {_WHICH}")
     return jobs
