@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite crash-sqlite powerloss
+.PHONY: corrupt-sqlite crash-postgres crash-sqlite powerloss
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -63,6 +63,10 @@ sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
 
 crash-sqlite: $(BUILT) ## kill -9 workers and producer on one SQLite file, and account for every job; KILLS= JOBS= SEED=
 	cd tests && $(abspath $(PY)) -m crash --kills $(KILLS) --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-sqlite.json
+
+crash-postgres: $(BUILT) ## the same on PostgreSQL, which is killed too, and with workers stopped beyond their lease; STOPS= SERVERS=
+	cd tests && $(abspath $(PY)) -m crash --store postgres --kills $(KILLS) --stops $(or $(STOPS),50) --servers $(or $(SERVERS),100) \
+	  --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-postgres.json
 
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
@@ -110,6 +114,7 @@ verify: test ## the long proofs: the suite 20 times with hasty thread switches, 
 	@$(MAKE) --no-print-directory sim STORE=both SEEDS=10000
 	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store sqlite --bugs
 	@$(MAKE) --no-print-directory crash-sqlite
+	@$(MAKE) --no-print-directory crash-postgres
 
 ci: ## what has to pass before a merge
 	.ci/run

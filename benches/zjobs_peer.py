@@ -112,4 +112,35 @@ class Sqlite(Memory):
         self.jobs.run()
 
 
-PEERS = [Memory, MemoryBytes, MemoryAsync, Sqlite]
+class Postgres(Sqlite):
+    """Jobs in PostgreSQL; each enqueue returns after its commit."""
+
+    name, backend = "zjobs-pg", "postgres"
+    config = "Supervisor('postgresql://...', queues={'default': 10}): defaults"
+    pending_sql = "SELECT count(*) FROM zjobs.jobs WHERE state <> 2"
+
+    @property
+    def url(self):
+        return self.pg
+
+
+class PostgresTen(Postgres):
+    """At most ten jobs are claimed ahead."""
+
+    name = "zjobs-pg-10"
+    config = "as zjobs-pg, with Queue('default', 10, prefetch=0)"
+
+    def open(self):
+        import probe
+
+        import zjobs
+
+        hit = probe.hit
+        self.jobs = zjobs.Supervisor(self.url, queues=[zjobs.Queue("default", 10, prefetch=0)])
+
+        @self.jobs.worker
+        def send_email(to: str, n: int) -> None:
+            hit(n)
+
+
+PEERS = [Memory, MemoryBytes, MemoryAsync, Sqlite, Postgres, PostgresTen]

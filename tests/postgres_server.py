@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+
+import psutil
 
 URL: Final = "ZJOBS_TEST_DATABASE_URL"
 VERSION: Final = "ZJOBS_TEST_POSTGRES"
@@ -103,12 +105,14 @@ class Server:
         """Ends it: SIGINT lets it finish what it must, SIGQUIT is at once, SIGKILL is a crash."""
         if self.process is None:
             return
-        if how is signal.SIGKILL:
-            # The whole family: a child that outlives its parent keeps the shared memory.
-            os.killpg(self.process.pid, how)
-        else:
-            self.process.send_signal(how)
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(how)
         self.process.wait(60)
+        # A child that outlives its parent keeps the shared memory.
+        for child in family if how is signal.SIGKILL else ():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(family, 60)
         self.process = None
 
 

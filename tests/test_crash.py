@@ -1,4 +1,4 @@
-"""Processes on one SQLite file are killed at random and every job is accounted for; the checker sees what is wrong."""
+"""Processes and servers are killed at random and every job is accounted for; the checker sees what is wrong."""
 
 import json
 import subprocess
@@ -10,16 +10,25 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.checker import judge
-from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run
+from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run, Stop
 
 COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
 SECOND = 10**9
 
 
 @pytest.mark.timeout(300)
-def test_twenty_kills_lose_nothing_and_run_nothing_twice_at_once(tmp_path):
+@pytest.mark.parametrize(
+    ("store", "faults"),
+    [
+        ("sqlite", {"kills": 20}),
+        # Workers are also stopped for longer than their lease and go on, and the server is killed and stopped at once.
+        ("postgres", {"kills": 12, "stops": 2, "servers": 4}),
+    ],
+)
+def test_crashes_lose_nothing_and_run_nothing_twice_at_once(tmp_path, store, faults):
     result = tmp_path / "result.json"
-    command = [sys.executable, "-m", "crash", "--kills", "20", "--jobs", "15000", "--pause", "0.4"]
+    options = [word for name, count in faults.items() for word in (f"--{name}", str(count))]
+    command = [sys.executable, "-m", "crash", "--store", store, *options, "--jobs", "15000", "--pause", "0.4"]
     ended = subprocess.run(
         [*command, "--folder", str(tmp_path / "run"), "--result", str(result)],
         cwd=Path(__file__).parent,
@@ -30,7 +39,8 @@ def test_twenty_kills_lose_nothing_and_run_nothing_twice_at_once(tmp_path):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads(result.read_text())
-    assert (found["kills"], found["lost"], found["stuck"], found["overlaps"], found["other"]) == (20, 0, 0, 0, 0)
+    assert {name: found[name] for name in faults} == faults
+    assert (found["lost"], found["stuck"], found["overlaps"], found["other"]) == (0, 0, 0, 0)
     assert found["reruns"] <= found["running_or_unflushed"]
     assert found["jobs"] > 14_000
 
@@ -104,6 +114,15 @@ def test_the_checker_sees(fault):
     found = evidence()
     do(found)
     assert rule in rules_broken(found)
+
+
+def test_a_process_that_was_stopped_beyond_its_lease_may_run_on_beside_the_next_run():
+    found = evidence()
+    found.kills = []
+    found.runs[0].end, found.runs[0].returned = 14 * SECOND, True
+    assert rules_broken(found) == {"overlap", "re-run"}
+    found.stops = [Stop("worker-0-1", 11 * SECOND, 13 * SECOND)]
+    assert rules_broken(found) == set()
 
 
 def test_the_checker_sees_two_jobs_with_one_key_at_once():

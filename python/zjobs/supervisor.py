@@ -59,10 +59,13 @@ class Supervisor(AsyncControl, Schedules):
     A supervisor that is not started is a plain client: it enqueues and inspects, and costs no threads.
 
     Args:
-        store: A `Store` or a URL: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``.
+        store: A `Store` or a URL: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+            ``postgresql://user@host/database``.
         queues: Names with their concurrency, or `Queue` objects.
         poll_interval_ms: The longest that a job waits when its wake-up was lost, for stores that poll.
-        rescue_interval_ms: Between two looks for jobs whose node died.
+        rescue_interval_ms: Between two looks for jobs whose node died. A node says as often that it lives, at most each
+            second, and counts as dead after four times as long: on PostgreSQL the job of a killed worker runs elsewhere
+            within 25 seconds, and within 5 when this is 1000. Memory and SQLite see a death at once.
         shutdown_timeout_seconds: How long `stop` waits for handlers before it asks them to stop.
         retention: How long finished jobs are kept.
         node: A human name of this process; by default host and process id.

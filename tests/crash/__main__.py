@@ -5,8 +5,10 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
+import postgres_server
 from crash.driver import Plan, Times, drive
 
 TESTS = Path(__file__).parents[1]
@@ -18,24 +20,28 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two kills, on average")
+    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--stops", type=int, default=0, help="workers stopped for longer than their lease (postgres)")
+    parser.add_argument("--servers", type=int, default=0, help="servers killed or stopped at once (postgres)")
     parser.add_argument("--folder", type=Path, help="where the file and the marks stay; otherwise they are removed")
-    parser.add_argument("--result", type=Path, default=Path("crash-sqlite.json"))
+    parser.add_argument("--result", type=Path, default=Path("crash.json"))
     asked = parser.parse_args()
-    plan = Plan(asked.kills, asked.jobs, asked.seed, asked.pause)
-    if asked.folder is not None:
-        asked.folder.mkdir(parents=True)
-        return run(plan, asked.folder, asked.result)
-    with tempfile.TemporaryDirectory() as folder:
-        return run(plan, Path(folder), asked.result)
+    plan = Plan(asked.kills, asked.jobs, asked.seed, asked.pause, asked.stops, asked.servers)
+    with ExitStack() as stack:
+        if asked.folder is not None:
+            asked.folder.mkdir(parents=True)
+        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(postgres_server.running()) if asked.store == "postgres" else None
+        return run(plan, folder, asked.result, server)
 
 
-def run(plan: Plan, folder: Path, result: Path) -> int:
-    database, marks = folder / "jobs.db", folder / "marks"
+def run(plan: Plan, folder: Path, result: Path, server: postgres_server.Server | None) -> int:
+    database, marks = f"sqlite:///{folder / 'jobs.db'}" if server is None else server.url, folder / "marks"
     marks.mkdir()
     commit = commit_here()
-    times = drive(plan, database, marks)
+    times = drive(plan, database, marks, server)
     # In a process of its own: two copies of SQLite must not meet on one file in one process.
-    command = [sys.executable, "-m", "crash.checker", str(database), str(marks)]
+    command = [sys.executable, "-m", "crash.checker", database, str(marks)]
     verdict = json.loads(subprocess.run(command, cwd=TESTS, check=True, capture_output=True).stdout)
     found = {"commit": commit} | summary(plan, times, verdict)
     result.write_text(json.dumps(found, indent=2) + "\n")
@@ -59,6 +65,8 @@ def summary(plan: Plan, times: Times, verdict: dict) -> dict[str, object]:
         "passed": not any(problems.values()),
         "seed": plan.seed,
         "kills": verdict["kills"],
+        "stops": verdict["stops"],
+        "servers": verdict["servers"],
         "jobs": verdict["jobs"],
         "runs": verdict["runs"],
         "lost": problems["lost"],

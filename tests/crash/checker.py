@@ -5,11 +5,11 @@
 * **lost**: every job whose enqueue returned is there, as it was meant; an enqueue that was cut off is there as a whole
   or not at all, and nothing else is there.
 * **stuck**: every job is in a final state.
-* **overlap**: a run begins after the one before it has ended, or after its process was killed; so do runs of all jobs
-  with one unique key.
-* **re-run**: a job runs again only after a failure that its handler raised, or because its process was killed while it
-  ran, or just after it had returned and before that was written. So each kill costs at most what ran and what was not
-  yet flushed.
+* **overlap**: a run begins after the one before it has ended, or after its process was killed, or stopped for longer
+  than its lease; so do runs of all jobs with one unique key.
+* **re-run**: a job runs again only after a failure that its handler raised, or because its process was killed or
+  stopped while it ran, or just after it had returned and before that was written. So each of them costs at most what
+  ran and what was not yet flushed.
 * **attempt**: leases and attempts grow from run to run, and the row agrees with the last of them.
 * **cancel**: what was cancelled by hand does not start any more, and ends cancelled.
 """
@@ -46,6 +46,8 @@ class Verdict:
     jobs: int = 0
     runs: int = 0
     kills: int = 0
+    stops: int = 0
+    servers: int = 0
     cut: int = 0
     """Runs that a kill cut off."""
     reruns: int = 0
@@ -62,23 +64,45 @@ class Verdict:
     """Seconds from each kill to the next run of each job that it cut off."""
 
 
+class Breaks:
+    """When processes were killed, or stopped for longer than their lease: what they had then, others may take."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._by_process: dict[str, list[int]] = defaultdict(list)
+        for one in sorted([*evidence.kills, *evidence.stops], key=lambda one: one.before):
+            self._by_process[one.process].append(one.before)
+
+    def after(self, run: Run) -> int | None:
+        """The first one in the process of the run since it began."""
+        return next((at for at in self._by_process.get(run.process, []) if at >= run.begin), None)
+
+    def count(self, process: str) -> int:
+        return len(self._by_process.get(process, []))
+
+
 def judge(evidence: Evidence) -> Verdict:
     """Judges everything that is known."""
-    verdict = Verdict(jobs=len(evidence.rows), runs=len(evidence.runs), kills=len(evidence.kills))
+    verdict = Verdict(
+        jobs=len(evidence.rows),
+        runs=len(evidence.runs),
+        kills=len(evidence.kills),
+        stops=len(evidence.stops),
+        servers=len(evidence.servers),
+    )
     if evidence.damage != "ok":
         verdict.problems["integrity"].append(evidence.damage)
     by_job: dict[int, list[Run]] = defaultdict(list)
     for run in sorted(evidence.runs, key=lambda run: run.begin):
         by_job[run.job].append(run)
-    deaths = {kill.process: kill.before for kill in evidence.kills}
+    breaks = Breaks(evidence)
     for rule, problems in (
         ("lost", _lost(evidence)),
         (
             "stuck",
             (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL),
         ),
-        ("overlap", _overlaps(evidence, by_job, deaths)),
-        ("re-run", _reruns(evidence, by_job, deaths, verdict)),
+        ("overlap", _overlaps(evidence, by_job, breaks)),
+        ("re-run", _reruns(evidence, by_job, breaks, verdict)),
         ("attempt", _attempts(evidence, by_job)),
         ("cancel", _cancels(evidence, by_job)),
     ):
@@ -111,48 +135,47 @@ def _stuck(evidence: Evidence) -> Iterator[str]:
     return (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL)
 
 
-def _overlaps(evidence: Evidence, by_job: dict[int, list[Run]], deaths: dict[str, int]) -> Iterator[str]:
+def _overlaps(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks) -> Iterator[str]:
     keyed: dict[str, list[Run]] = defaultdict(list)
     for job, runs in by_job.items():
         row = evidence.rows.get(job)
         if row is not None and row.key is not None:
             keyed[row.key] += runs
-        yield from _overlap(f"job {job}", runs, deaths)
+        yield from _overlap(f"job {job}", runs, breaks)
     for key, runs in keyed.items():
-        yield from _overlap(f"the jobs with {key!r}", sorted(runs, key=lambda run: run.begin), deaths)
+        yield from _overlap(f"the jobs with {key!r}", sorted(runs, key=lambda run: run.begin), breaks)
 
 
-def _overlap(whose: str, runs: list[Run], deaths: dict[str, int]) -> Iterator[str]:
+def _overlap(whose: str, runs: list[Run], breaks: Breaks) -> Iterator[str]:
     for run, after in pairwise(runs):
-        over = run.end if run.end is not None else deaths.get(run.process)
+        broken = breaks.after(run)
+        over = run.end if broken is None or (run.end is not None and run.end < broken) else broken
         if over is None:
             yield f"{whose}: a run in {run.process} never ended, and another began in {after.process}"
         elif after.begin < over:
             yield f"{whose}: {after.process} began {(over - after.begin) / 1e6:.3f} ms before the end in {run.process}"
 
 
-def _reruns(
-    evidence: Evidence, by_job: dict[int, list[Run]], deaths: dict[str, int], verdict: Verdict
-) -> Iterator[str]:
-    yield from _cut(evidence, deaths, verdict)
+def _reruns(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks, verdict: Verdict) -> Iterator[str]:
+    yield from _cut(evidence, breaks, verdict)
     costs: Counter[str] = Counter()
     for job, runs in by_job.items():
         for run, after in pairwise(runs):
             # A failure that its handler raised is followed by the next attempt, whoever lives.
             if run.end is None or run.returned:
                 costs[run.process] += 1
-                yield from _rerun(job, run, after, deaths.get(run.process), verdict)
+                yield from _rerun(job, run, after, breaks.after(run), verdict)
     verdict.most = max(costs.values(), default=0)
     for process, count in costs.items():
-        if count > SLOTS + BACKLOG:
+        if count > (SLOTS + BACKLOG) * max(1, breaks.count(process)):
             yield f"the end of {process} made {count} jobs run again: more than its slots and its backlog hold"
 
 
-def _cut(evidence: Evidence, deaths: dict[str, int], verdict: Verdict) -> Iterator[str]:
+def _cut(evidence: Evidence, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
     """Counts what each kill may cost."""
     running: Counter[str] = Counter()
     for run in evidence.runs:
-        death = deaths.get(run.process)
+        death = breaks.after(run)
         if run.end is None:
             running[run.process] += 1
         if run.end is None and death is None:
@@ -172,7 +195,7 @@ def _rerun(job: int, run: Run, after: Run, death: int | None, verdict: Verdict) 
     elif run.end is None:
         verdict.waits.append((after.begin - death) / 1e9)
     elif run.end < death - FLUSHED:
-        yield f"job {job} ran again although it had returned {(death - run.end) / 1e9:.1f} s before the kill"
+        yield f"job {job} ran again although it had returned {(death - run.end) / 1e9:.1f} s before that"
     else:
         verdict.unflushed += 1
         verdict.oldest = max(verdict.oldest, (death - run.end) / 1e9)
@@ -186,12 +209,14 @@ def _attempts(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]
         if job not in evidence.rows:
             yield f"job {job} ran and is not there"
     for row in evidence.rows.values():
-        yield from _row(row, by_job.get(row.id, []))
+        yield from _row(row, by_job.get(row.id, []), handed_back=bool(evidence.servers))
 
 
-def _row(row: Row, runs: list[Run]) -> Iterator[str]:
+def _row(row: Row, runs: list[Run], *, handed_back: bool) -> Iterator[str]:
     last = runs[-1] if runs else None
-    if row.attempt != row.lease or (last is not None and (last.lease, last.attempt) > (row.lease, row.attempt)):
+    # A claim whose reply was lost with the server is handed back: its lease counts, its attempt does not.
+    uneven = row.attempt > row.lease if handed_back else row.attempt != row.lease
+    if uneven or (last is not None and (last.lease, last.attempt) > (row.lease, row.attempt)):
         yield f"job {row.id} has attempt {row.attempt} and lease {row.lease} after {len(runs)} runs"
     if row.state == COMPLETED and (last is None or not last.returned or last.lease != row.lease):
         yield f"job {row.id} is completed, and its last run did not return under lease {row.lease}"
@@ -221,7 +246,7 @@ def _cancels(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
 
 
 def main(database: str, folder: str) -> None:
-    verdict = judge(gather(Path(database), Path(folder)))
+    verdict = judge(gather(database, Path(folder)))
     json.dump({name: getattr(verdict, name) for name in Verdict.__slots__}, sys.stdout)
 
 

@@ -8,13 +8,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash.jobs import open_supervisor
+from crash.jobs import open_patiently
 from crash.marks import Marks, now
+from postgres_server import Server
 from zjobs import JobState
 
 __all__ = ["MisbehavedError", "Plan", "Times", "drive"]
 
 WORKERS = 4
+STOPPED = 6.0
+"""Seconds that a worker is stopped: longer than the four of its lease and the one until somebody looks."""
 PATIENCE = 60.0
 """Seconds without any change after which what is not settled is stuck."""
 LIVE = (JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, JobState.SCHEDULED)
@@ -33,11 +36,15 @@ class Plan:
     seed: int
     pause: float
     """Seconds between two kills, on average."""
+    stops: int = 0
+    """How often a worker is stopped for longer than its lease, and goes on."""
+    servers: int = 0
+    """How often the server is killed, or stopped at once, and started again."""
 
     @property
     def rate(self) -> float:
         """Jobs a second, so that they last as long as the kills."""
-        return self.jobs / max(self.kills * self.pause, 1.0)
+        return self.jobs / max((self.kills + self.servers) * self.pause + self.stops * STOPPED, 1.0)
 
 
 @dataclass(slots=True)
@@ -59,10 +66,10 @@ class Member:
     process: subprocess.Popen[bytes] | None = None
     name: str = ""
 
-    def start(self, database: Path, folder: Path) -> None:
+    def start(self, database: str, folder: Path) -> None:
         self.lives += 1
         self.name = f"{self.role}-{self.number}-{self.lives}"
-        command = [sys.executable, "-m", f"crash.{self.role}", str(database), str(folder), self.name, *self.arguments]
+        command = [sys.executable, "-m", f"crash.{self.role}", database, str(folder), self.name, *self.arguments]
         with (folder / f"{self.name}.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -73,7 +80,7 @@ class Member:
 class Crew:
     """All processes."""
 
-    database: Path
+    database: str
     folder: Path
     members: list[Member] = field(default_factory=list)
 
@@ -94,7 +101,8 @@ class Crew:
             member.process.send_signal(signal.SIGTERM)
         for member in self.members:
             code = member.process.wait(seconds)
-            if code != 0:
+            # One that has only just been started does not listen to signals yet.
+            if code not in {0, -signal.SIGTERM}:
                 log = (self.folder / f"{member.name}.log").read_text(errors="replace")
                 raise MisbehavedError(f"{member.name} stopped with status {code}:\n{log[-4000:]}")
 
@@ -104,7 +112,7 @@ class Crew:
             member.process.wait()
 
 
-def drive(plan: Plan, database: Path, folder: Path) -> Times:
+def drive(plan: Plan, database: str, folder: Path, server: Server | None = None) -> Times:
     """Runs the plan until every job is settled, or nothing changes any more; the checker says which.
 
     Raises:
@@ -113,14 +121,23 @@ def drive(plan: Plan, database: Path, folder: Path) -> Times:
     rng, marks, times = random.Random(plan.seed), Marks(folder, "driver"), Times()
     producer = Member("producer", 0, [str(plan.jobs), str(plan.rate), str(plan.seed)])
     crew = Crew(database, folder, [*(Member("worker", number, []) for number in range(WORKERS)), producer])
+    faults = ["kill"] * plan.kills + ["stop"] * plan.stops + ["server"] * plan.servers
+    rng.shuffle(faults)
     try:
         began = time.monotonic()
         for member in crew.members:
             member.start(database, folder)
-        for _ in range(plan.kills):
+        for fault in faults:
             time.sleep(rng.uniform(0, 2 * plan.pause))
             crew.check()
-            kill(rng.choice(crew.living()), crew, marks)
+            match fault:
+                case "kill":
+                    kill(rng.choice(crew.living()), crew, marks)
+                case "stop":
+                    stop(rng.choice([member for member in crew.living() if member.role == "worker"]), marks)
+                case "server":
+                    assert server is not None
+                    restart(server, rng.choice([signal.SIGKILL, signal.SIGQUIT]), marks)
         times.kills = time.monotonic() - began
         began = time.monotonic()
         settle(crew, producer)
@@ -139,8 +156,24 @@ def kill(victim: Member, crew: Crew, marks: Marks) -> None:
     victim.start(crew.database, crew.folder)
 
 
+def stop(victim: Member, marks: Marks) -> None:
+    """A zombie: it is stopped until others have taken its jobs, and then goes on as if nothing had happened."""
+    before = now()
+    victim.process.send_signal(signal.SIGSTOP)
+    time.sleep(STOPPED)
+    victim.process.send_signal(signal.SIGCONT)
+    marks.write("stop", victim.name, before, now())
+
+
+def restart(server: Server, how: signal.Signals, marks: Marks) -> None:
+    before = now()
+    server.stop(how)
+    server.start()
+    marks.write("server", how.name, before, now())
+
+
 def settle(crew: Crew, producer: Member) -> None:
-    jobs = open_supervisor(crew.database)
+    jobs = open_patiently(crew.database)
     seen, since = None, time.monotonic()
     while time.monotonic() - since < PATIENCE:
         crew.check()

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from crash import marks
 
-__all__ = ["Batch", "Cancel", "Evidence", "Kill", "Row", "Run", "gather"]
+__all__ = ["Batch", "Cancel", "Evidence", "Kill", "Row", "Run", "Stop", "gather"]
 
 
 @dataclass(slots=True)
@@ -27,6 +29,15 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Kill:
     """A process was killed between two moments."""
+
+    process: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A process was stopped between two moments, longer than its lease, and went on."""
 
     process: str
     before: int
@@ -78,11 +89,14 @@ class Evidence:
     kills: list[Kill]
     damage: str = "ok"
     """What SQLite says about the file."""
+    stops: list[Stop] = field(default_factory=list)
+    servers: list[tuple[int, int]] = field(default_factory=list)
+    """When the server was ended, and when it was there again."""
 
 
-def gather(database: Path, folder: Path) -> Evidence:
-    """Reads the file and all marks. No process may be using the file."""
-    rows, damage = read_file(database)
+def gather(database: str, folder: Path) -> Evidence:
+    """Reads the database and all marks. No process may be using a file."""
+    rows, damage = read_server(database) if database.startswith("postgresql:") else read_file(database)
     evidence = Evidence(rows, [], [], [], [], damage)
     for path in sorted(folder.glob("*.marks")):
         _add(evidence, path.stem, marks.read(path))
@@ -112,11 +126,25 @@ def _add(evidence: Evidence, process: str, lines: Iterable[list[str]]) -> None:
                 evidence.cancels.append(Cancel(int(rest[0]), rest[1], int(rest[2])))
             case "kill":
                 evidence.kills.append(Kill(rest[0], int(rest[1]), int(rest[2])))
+            case "stop":
+                evidence.stops.append(Stop(rest[0], int(rest[1]), int(rest[2])))
+            case "server":
+                evidence.servers.append((int(rest[1]), int(rest[2])))
             case _:
                 raise ValueError(f"{process} wrote the word {word!r}, which marks.py does not know")
 
 
-def read_file(database: Path) -> tuple[dict[int, Row], str]:
+def read_server(url: str) -> tuple[dict[int, Row], str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT id, state, worker, args ->> 'token', attempt, lease, crashes, unique_key, errors::text"
+            " FROM zjobs.jobs"
+        ).fetchall()
+    return {row[0]: Row(*row[:8], errors=_kinds(row[8])) for row in rows}, "ok"
+
+
+def read_file(url: str) -> tuple[dict[int, Row], str]:
+    database = url.removeprefix("sqlite:///")
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
         damage = connection.execute("PRAGMA integrity_check").fetchone()[0]

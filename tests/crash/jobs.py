@@ -5,12 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import zjobs
 from crash.marks import Marks, now
 
-__all__ = ["FAILURES", "SLOTS", "Kinds", "open_supervisor"]
+__all__ = ["FAILURES", "SLOTS", "Kinds", "open_patiently", "open_supervisor"]
 
 SLOTS = 8
 """Handlers that one worker process runs at once."""
@@ -20,10 +19,20 @@ KEYS = 50
 """Unique keys that jobs share."""
 
 
-def open_supervisor(database: Path) -> zjobs.Supervisor:
-    """A supervisor that keeps every job for ever, so that each can be accounted for."""
+def open_supervisor(database: str) -> zjobs.Supervisor:
+    """A supervisor that keeps every job for ever, so that each can be accounted for. Dead nodes are found soon."""
     kept = zjobs.Retention(completed=None, cancelled=None, discarded=None)
-    return zjobs.Supervisor(f"sqlite:///{database}", queues={"default": SLOTS}, retention=kept)
+    return zjobs.Supervisor(database, queues={"default": SLOTS}, retention=kept, rescue_interval_ms=1000)
+
+
+def open_patiently(database: str) -> zjobs.Supervisor:
+    """As `open_supervisor`, also while the server is being started again."""
+    for _ in range(200):
+        try:
+            return open_supervisor(database)
+        except zjobs.StoreUnavailable:
+            threading.Event().wait(0.05)
+    return open_supervisor(database)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ nanoseconds on the boot-time clock, which all processes of a machine share. The 
   earlier job with the same unique key has a ``+`` before it.
 * ``cancelled job state time``: a cancel returned, with the state that it found or made.
 * ``kill name before after``, by the driver: that process was killed between these times.
+* ``stop name before after``: it was stopped between these times, longer than its lease, and went on.
+* ``server how before after``: the server was ended so, and started again, between these times.
 """
 
 import os

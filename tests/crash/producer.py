@@ -10,7 +10,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from crash.jobs import Kinds, open_supervisor
+import zjobs
+from crash.jobs import Kinds, open_patiently
 from crash.marks import Marks, now, read
 
 BATCHES = (1, 1, 1, 10, 100)
@@ -32,7 +33,7 @@ def main(*arguments: str) -> None:
     done, most, pace = earlier(Path(folder)), int(total), float(rate)
     rng = random.Random(f"{seed} {done}")
     marks = Marks(Path(folder), name)
-    jobs = open_supervisor(Path(database))
+    jobs = open_patiently(database)
     kinds = Kinds.on(jobs, marks)
     began, before = now(), done
     while done < most:
@@ -40,15 +41,25 @@ def main(*arguments: str) -> None:
         token = f"{now():x}"
         entries = kinds.batch(token, count, rng)
         marks.write("intend", token, count)
-        made = jobs.enqueue_many(entries)
+        try:
+            made = jobs.enqueue_many(entries)
+        except (zjobs.StoreUnavailable, zjobs.EnqueueUncertain) as error:
+            # Cut off: it is there as a whole or not at all.
+            print(error, file=sys.stderr, flush=True)
+            threading.Event().wait(0.1)
+            continue
         ids = [f"+{job.id}" if job.conflict else str(job.id) for job in made]
         marks.write("enqueued", token, *ids)
         done += came_in(ids)
         for job in made:
             if job.worker == "unwanted" and rng.random() < 0.7:
                 threading.Event().wait(rng.uniform(0, 0.02))
-                state = jobs.cancel(job.id).state
-                marks.write("cancelled", job.id, state, now())
+                try:
+                    state = jobs.cancel(job.id).state
+                except zjobs.StoreUnavailable as error:
+                    print(error, file=sys.stderr, flush=True)
+                else:
+                    marks.write("cancelled", job.id, state, now())
         ahead = (done - before) / pace - (now() - began) / 1e9
         threading.Event().wait(max(0.0, ahead))
 

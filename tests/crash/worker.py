@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from crash.jobs import Kinds, open_supervisor
+from crash.jobs import Kinds, open_patiently
 from crash.marks import Marks
 
 
 def main(database: str, folder: str, name: str) -> None:
-    jobs = open_supervisor(Path(database))
+    jobs = open_patiently(database)
     Kinds.on(jobs, Marks(Path(folder), name))
     jobs.run()
 

@@ -75,11 +75,17 @@ impl Engine {
         rescue_interval_ms: u64,
         retention: RetentionTuple,
     ) -> PyResult<Self> {
+        // Whoever wants dead nodes found soon must also hear of living ones often: the default finds a death within a
+        // ttl of 20 s and a look each 5 s, and a look each second one within 5 s.
+        let rescue = Duration::from_millis(rescue_interval_ms);
+        let heartbeat = rescue.clamp(Duration::from_secs(1), Duration::from_secs(5));
         let config = Config {
+            heartbeat,
+            ttl: heartbeat * 4,
             name,
             queues: queues.into_iter().map(queue_config).collect::<PyResult<_>>()?,
             poll: Duration::from_millis(poll_interval_ms),
-            rescue: Duration::from_millis(rescue_interval_ms),
+            rescue,
             retention: self::retention(retention),
             ..Config::default()
         };

@@ -68,7 +68,9 @@ impl Postgres {
         beside.run(&format!(
             "CREATE TABLE {schema}.test_clock AS SELECT timestamptz '2026-01-01 00:00:00Z' AS at;
              CREATE OR REPLACE FUNCTION {schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-             BEGIN ATOMIC SELECT at FROM {schema}.test_clock; END"
+             BEGIN ATOMIC SELECT at FROM {schema}.test_clock; END;
+             CREATE OR REPLACE FUNCTION {schema}.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+             RETURN timestamptz '-infinity'"
         ));
         Self { store, schema, beside }
     }

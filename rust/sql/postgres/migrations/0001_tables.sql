@@ -7,6 +7,11 @@ RETURN statement_timestamp();
 
 COMMENT ON FUNCTION zjobs.now() IS 'The clock of the store: what is due, expired and old is so by this.';
 
+CREATE FUNCTION zjobs.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_postmaster_start_time();
+
+COMMENT ON FUNCTION zjobs.up_since() IS 'Since when nodes could say that they live.';
+
 CREATE FUNCTION zjobs.stamped(error text) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
 RETURN error::jsonb || jsonb_build_object('at', (extract(epoch FROM zjobs.now()) * 1000000)::bigint);
 

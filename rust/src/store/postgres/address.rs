@@ -330,6 +330,6 @@ mod tests {
 
     #[test]
     fn codes_of_a_url_are_read() {
-        assert_eq!(decoded("%2Ftmp%2fa%20b%"), "/tmp/a b%");
+        assert_eq!(decoded("a%2Fb%2fc%20d%"), "a/b/c d%");
     }
 }
