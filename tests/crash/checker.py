@@ -69,12 +69,20 @@ class Breaks:
 
     def __init__(self, evidence: Evidence) -> None:
         self._by_process: dict[str, list[int]] = defaultdict(list)
+        self._outages = evidence.servers
         for one in sorted([*evidence.kills, *evidence.stops], key=lambda one: one.before):
             self._by_process[one.process].append(one.before)
 
     def after(self, run: Run) -> int | None:
         """The first one in the process of the run since it began."""
         return next((at for at in self._by_process.get(run.process, []) if at >= run.begin), None)
+
+    def flushed(self, run: Run, death: int) -> bool:
+        """Whether the end of the run was written for certain when its process died; nothing is without a server."""
+        if run.end is None:
+            return False
+        down = sum(max(0, min(death, up) - max(run.end, gone)) for gone, up in self._outages)
+        return death - run.end - down > FLUSHED
 
     def count(self, process: str) -> int:
         return len(self._by_process.get(process, []))
@@ -164,7 +172,7 @@ def _reruns(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks, ve
             # A failure that its handler raised is followed by the next attempt, whoever lives.
             if run.end is None or run.returned:
                 costs[run.process] += 1
-                yield from _rerun(job, run, after, breaks.after(run), verdict)
+                yield from _rerun(job, run, after, breaks, verdict)
     verdict.most = max(costs.values(), default=0)
     for process, count in costs.items():
         if count > (SLOTS + BACKLOG) * max(1, breaks.count(process)):
@@ -180,7 +188,7 @@ def _cut(evidence: Evidence, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
             running[run.process] += 1
         if run.end is None and death is None:
             yield f"job {run.job} never ended in {run.process}, which was not killed"
-        elif death is not None and (run.end is None or run.end > death - FLUSHED):
+        elif death is not None and not breaks.flushed(run, death):
             verdict.allowed += 1
     verdict.cut = running.total()
     for process, count in running.items():
@@ -188,13 +196,14 @@ def _cut(evidence: Evidence, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
             yield f"{count} handlers ran in {process}, which has {SLOTS} slots"
 
 
-def _rerun(job: int, run: Run, after: Run, death: int | None, verdict: Verdict) -> Iterator[str]:
+def _rerun(job: int, run: Run, after: Run, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
     verdict.reruns += 1
+    death = breaks.after(run)
     if death is None:
         yield f"job {job} ran again although {run.process} was not killed"
     elif run.end is None:
         verdict.waits.append((after.begin - death) / 1e9)
-    elif run.end < death - FLUSHED:
+    elif breaks.flushed(run, death):
         yield f"job {job} ran again although it had returned {(death - run.end) / 1e9:.1f} s before that"
     else:
         verdict.unflushed += 1
