@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +16,20 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"`(tests/[\w/]+\.(?:py|rs))(?:::(\w+))?`((?:, `\w+`)*)")
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 _NOT_RUN = {"mermaid", "text"}
+SERVER = "postgresql://app@db.example.com/app"
+"""The one that the pages name."""
+
+
+@pytest.fixture
+def server(database_url):
+    """A database of its own, with a table of an application."""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("DROP DATABASE IF EXISTS pages WITH (FORCE)")
+        admin.execute("CREATE DATABASE pages")
+    url = database_url.rsplit("/", 1)[0] + "/pages"
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE orders (id integer, booked boolean)")
+    return url
 
 
 def blocks(text):
@@ -46,13 +61,20 @@ def wrong_commands(script):
     return wrong
 
 
-def run(page):
-    """Runs a page's Python blocks as one module; a ``text`` block right after one is what that one prints."""
+def run(page, server):
+    """Runs a page's Python blocks as one module; a ``text`` block right after one is what that one prints.
+
+    ``sql`` is run on the server, which is also the one that the pages name.
+    """
     namespace = {"__name__": "page"}
     printed = ""
     for match in _FENCE.finditer(page.read_text("utf-8")):
         language, body = match.groups()
-        if language == "python":
+        body = body.replace(SERVER, server)
+        if language == "sql":
+            with psycopg.connect(server) as connection:
+                connection.execute(body)
+        elif language == "python":
             # As many empty lines as stand before it, so that a traceback names the page's own line.
             above = page.read_text("utf-8")[: match.start(2)].count("\n")
             out = io.StringIO()
@@ -64,14 +86,14 @@ def run(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_python_block_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch):
+def test_every_python_block_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch, server):
     monkeypatch.chdir(tmp_path)  # where jobs.db is made
-    run(page)
+    run(page, server)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_block_is_of_a_kind_that_is_checked(page):
-    assert {language for language, _ in blocks(page.read_text("utf-8"))} <= {"python", "sh"} | _NOT_RUN
+    assert {language for language, _ in blocks(page.read_text("utf-8"))} <= {"python", "sh", "sql"} | _NOT_RUN
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name)
