@@ -56,7 +56,8 @@ impl Address {
         };
         let passfile = from("passfile", "PGPASSFILE");
         let application = from("application_name", "PGAPPNAME");
-        let mut config: Config = options.onto(base).parse().map_err(|error: tokio_postgres::Error| {
+        let base = environment("PGPORT").map_or_else(|| base.to_owned(), |port| with_port(base, &port));
+        let mut config: Config = options.onto(&base).parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             // The text of a URL may hold a password: only the parser's own words are repeated.
             Error::invalid("url", "must be postgresql://user@host/database?option=value", cause)
@@ -173,6 +174,17 @@ impl Options {
         let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if pairs.is_empty() { base.to_owned() } else { format!("{base}?{}", pairs.join("&")) }
     }
+}
+
+/// The URL whose hosts have the port where they had none: the driver would take its own default.
+fn with_port(base: &str, port: &str) -> String {
+    let Some((scheme, rest)) = base.split_once("://") else { return base.to_owned() };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (user, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
+    let has_port = |host: &str| host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let with = |host: &str| if host.is_empty() || has_port(host) { host.to_owned() } else { format!("{host}:{port}") };
+    let hosts: Vec<_> = hosts.split(',').map(with).collect();
+    format!("{scheme}://{user}{}{path}", hosts.join(","))
 }
 
 /// Without `%41`.

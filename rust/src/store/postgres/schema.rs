@@ -15,6 +15,8 @@ use crate::store::sql::postgres as sql;
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs.migrations (
     version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL
 )";
+const LEDGER_IS_THERE: &str = "SELECT 1 FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+    WHERE nspname = $1 AND relname = 'migrations'";
 const APPLIED: &str = "SELECT version, checksum, applied_at FROM zjobs.migrations ORDER BY version";
 const RECORD: &str = "INSERT INTO zjobs.migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, now())";
 
@@ -97,9 +99,9 @@ impl Home<'_> {
     }
 
     async fn read(&self, session: &Session) -> Verb<Vec<Applied>> {
-        let table = format!("\"{}\".migrations", self.dialect.schema());
-        let there = session.once("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)]).await?;
-        if !there.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false) {
+        // From the rows of the catalog: a lookup by name may be answered from what the session knew before it waited.
+        let there = session.once(LEDGER_IS_THERE, &[(&self.dialect.schema(), Type::TEXT)]).await?;
+        if there.is_empty() {
             return Ok(Vec::new());
         }
         let applied = |row: &tokio_postgres::Row| {

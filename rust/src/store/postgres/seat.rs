@@ -117,9 +117,12 @@ impl Seat {
             // In the child of a fork the connection is the parent's: it is left alone, not closed.
             std::mem::forget(line.open.take());
         }
-        // Lets the loop notice that the server has closed an idle connection.
+        // Lets the loop notice that the server has closed an idle connection: one turn hears of it, the next acts on it.
         let gone = |open: &Open| {
-            open.runtime.block_on(tokio::task::yield_now());
+            open.runtime.block_on(async {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            });
             open.session.as_ref().is_none_or(Session::is_closed)
         };
         if line.open.as_ref().is_some_and(gone) {
