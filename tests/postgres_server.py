@@ -49,8 +49,11 @@ class Server:
 
     def __init__(self, folder: Path, version: int = 18, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.user = _NOBODY if os.geteuid() == 0 else None
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+        self.adopt(folder)
         self.binaries = _binaries(version, folder, self.user)
         self.settings = dict(_SETTINGS) | dict(settings or {})
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,14 +64,22 @@ class Server:
         """Of its database ``postgres``, for its superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    def adopt(self, path: Path) -> None:
+        """Gives a file or folder to the user that the server has, and closes a file to others."""
+        if path.is_file():
+            path.chmod(0o600)
+        if self.user is not None:
+            os.chown(path, self.user, self.user)
+
     def create(self) -> None:
         """Makes its data folder."""
-        self.data.mkdir(parents=True, mode=0o700)
-        if self.user is not None:
-            self.folder.chmod(0o755)
-            os.chown(self.data, self.user, self.user)
         command = ["initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         self.run(command)
+
+    def copy_of(self, leader: "Server") -> None:
+        """Makes its data folder a follower of a running server, by the slot `one`."""
+        source = ["-h", "127.0.0.1", "-p", str(leader.port), "-U", "postgres"]
+        self.run(["pg_basebackup", *source, "-D", str(self.data), "-R", "-X", "stream", "-S", "one", "-c", "fast"])
 
     def run(self, command: list[str], check: bool = True) -> subprocess.CompletedProcess[str]:  # noqa: FBT001, FBT002 - as subprocess has it
         """Runs one of PostgreSQL's programs as the user that the server has."""
@@ -152,7 +163,6 @@ def _binaries(version: int, folder: Path, user: int | None) -> Path:
         subprocess.run([str(binaries / "postgres"), "--version"], user=user, check=True, capture_output=True, cwd="/")
     except (PermissionError, subprocess.CalledProcessError):
         # Its user may not look into the folder that it is installed in.
-        folder.chmod(0o755)
         libraries = Path(f"{binaries.parents[1]}.libs")
         shutil.copytree(binaries.parent, folder / binaries.parents[1].name / binaries.parent.name)
         if libraries.exists():
@@ -161,7 +171,8 @@ def _binaries(version: int, folder: Path, user: int | None) -> Path:
     return binaries
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
