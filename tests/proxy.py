@@ -140,7 +140,8 @@ class TlsProxy:
             server.close()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
-            await asyncio.sleep(0.1)  # for every transport to close
+                await asyncio.wait([task])
+            await asyncio.sleep(0)  # the transports close in the next turn
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         forth = None
@@ -160,9 +161,9 @@ class TlsProxy:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            writer.close()
+            writer.transport.abort()
             if forth is not None:
-                forth.close()
+                forth.transport.abort()
 
     @staticmethod
     async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -125,6 +125,14 @@ def test_a_process_that_was_stopped_beyond_its_lease_may_run_on_beside_the_next_
     assert rules_broken(found) == set()
 
 
+def test_a_run_may_begin_while_its_process_is_being_killed():
+    found = evidence()
+    found.runs[0].begin = 11 * SECOND + 3
+    assert rules_broken(found) == set()
+    found.runs[0].begin = 11 * SECOND + 6
+    assert rules_broken(found) == {"overlap", "re-run"}
+
+
 def test_the_checker_sees_two_jobs_with_one_key_at_once():
     found = evidence()
     for number in (1, 2):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from crash.evidence import Evidence, Row, Run, gather
+from crash.evidence import Evidence, Kill, Row, Run, Stop, gather
 from crash.jobs import FAILURES, SLOTS
 
 __all__ = ["Verdict", "judge"]
@@ -68,14 +68,15 @@ class Breaks:
     """When processes were killed, or stopped for longer than their lease: what they had then, others may take."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self._by_process: dict[str, list[int]] = defaultdict(list)
+        self._by_process: dict[str, list[Kill | Stop]] = defaultdict(list)
         self._outages = evidence.servers
         for one in sorted([*evidence.kills, *evidence.stops], key=lambda one: one.before):
-            self._by_process[one.process].append(one.before)
+            self._by_process[one.process].append(one)
 
     def after(self, run: Run) -> int | None:
-        """The first one in the process of the run since it began."""
-        return next((at for at in self._by_process.get(run.process, []) if at >= run.begin), None)
+        """The first moment since the run began when its process may have been gone."""
+        breaks = self._by_process.get(run.process, [])
+        return next((max(one.before, run.begin) for one in breaks if one.after >= run.begin), None)
 
     def flushed(self, run: Run, death: int) -> bool:
         """Whether the end of the run was written for certain when its process died; nothing is without a server."""
