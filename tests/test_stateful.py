@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -187,6 +188,10 @@ class Model:
 class Walk(RuleBasedStateMachine):
     """A random walk; subclasses say what it walks on."""
 
+    def make_clock(self):
+        """A clock that shows the same in the beginning of every walk, and moves when it is told to."""
+        return ManualClock()
+
     def make_store(self, clock):
         """A new store that lives by this clock."""
         raise NotImplementedError
@@ -194,7 +199,7 @@ class Walk(RuleBasedStateMachine):
     @initialize(scripts=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=2, max_size=6))
     def begin(self, scripts):
         """A new store, with a few jobs so that the other rules have something to work on from the first step."""
-        self.clock = ManualClock()
+        self.clock = self.make_clock()
         self.jobs = zjobs.Supervisor(
             self.make_store(self.clock), queues=[zjobs.Queue(name, 1) for name in QUEUES], retention=KEPT
         )
@@ -542,9 +547,65 @@ class SqliteStoreWalk(OnDisk):
         return zjobs.SqliteStore(self.make_file(), clock=clock)
 
 
-class TwinStoreWalk(OnDisk):
+class OnServer(Walk):
+    """The tables of all walks are the same ones, emptied; their clock is a row."""
+
+    SCHEMA = "walks"
+    url: str
+
+    def make_clock(self):
+        return ServerClock(self.url, self.SCHEMA)
+
+    def make_tables(self):
+        store = zjobs.PostgresStore(self.url, schema=self.SCHEMA)
+        self.clock.rewind()
+        return store
+
+    def teardown(self):
+        if hasattr(self, "clock"):
+            self.clock.close()
+
+
+class ServerClock:
+    """A manual clock that PostgreSQL reads too."""
+
+    def __init__(self, url, schema):
+        self.here = ManualClock()
+        self.connection = psycopg.connect(url, autocommit=True)
+        self.schema = schema
+
+    def now(self):
+        return self.here.now()
+
+    def rewind(self):
+        """Empties the tables, and lets the server live by this clock."""
+        self.connection.execute(f"""
+            TRUNCATE {self.schema}.jobs, {self.schema}.queues, {self.schema}.nodes, {self.schema}.crons,
+                {self.schema}.ticks RESTART IDENTITY;
+            CREATE TABLE IF NOT EXISTS {self.schema}.clock (at timestamptz);
+            TRUNCATE {self.schema}.clock;
+            INSERT INTO {self.schema}.clock VALUES ('{self.now()}');
+            CREATE OR REPLACE FUNCTION {self.schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+                BEGIN ATOMIC SELECT at FROM {self.schema}.clock; END;
+            CREATE OR REPLACE FUNCTION {self.schema}.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+                RETURN timestamptz '-infinity'
+        """)
+
+    def advance(self, by):
+        self.here.advance(by)
+        self.connection.execute(f"UPDATE {self.schema}.clock SET at = %s", [self.now()])
+
+    def close(self):
+        self.connection.close()
+
+
+class PostgresStoreWalk(OnServer):
     def make_store(self, clock):
-        return TwinStore(zjobs.MemoryStore(clock=clock), zjobs.SqliteStore(self.make_file(), clock=clock))
+        return self.make_tables()
+
+
+class Twins(Walk):
+    """What only two stores together can be asked, since the model does not know it."""
 
     @rule(queue=st.sampled_from(QUEUES), concurrency=st.sampled_from([None, 1, 3]))
     def scale(self, queue, concurrency):
@@ -585,6 +646,16 @@ class TwinStoreWalk(OnDisk):
                 store.delete_cron("nightly")
 
 
+class MemoryBesideSqliteWalk(Twins, OnDisk):
+    def make_store(self, clock):
+        return TwinStore(zjobs.MemoryStore(clock=clock), zjobs.SqliteStore(self.make_file(), clock=clock))
+
+
+class MemoryBesidePostgresWalk(Twins, OnServer):
+    def make_store(self, clock):
+        return TwinStore(zjobs.MemoryStore(clock=clock.here), self.make_tables())
+
+
 # A failing walk takes its time to be shortened; cut off, it would not be shown at all.
 @pytest.mark.timeout(900)
 class TestMemoryStore(MemoryStoreWalk.TestCase):
@@ -602,8 +673,24 @@ class TestSqliteStore(SqliteStoreWalk.TestCase):
 
 
 @pytest.mark.timeout(900)
-class TestMemoryBesideSqlite(TwinStoreWalk.TestCase):
+class TestMemoryBesideSqlite(MemoryBesideSqliteWalk.TestCase):
     settings = settings(WALKS, max_examples=WALKS.max_examples // 4)
+
+
+class AtServer:
+    @pytest.fixture(autouse=True)
+    def where(self, database_url):
+        OnServer.url = database_url
+
+
+@pytest.mark.timeout(900)
+class TestPostgresStore(AtServer, PostgresStoreWalk.TestCase):
+    settings = settings(WALKS, max_examples=WALKS.max_examples // 5)
+
+
+@pytest.mark.timeout(900)
+class TestMemoryBesidePostgres(AtServer, MemoryBesidePostgresWalk.TestCase):
+    settings = settings(WALKS, max_examples=WALKS.max_examples // 5)
 
 
 def test_stores_that_are_not_the_same_are_told_apart():

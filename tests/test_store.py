@@ -267,3 +267,52 @@ def test_a_waiting_job_starts_by_a_signal_long_before_the_poll():
     with jobs:
         for _ in range(5):
             assert jobs.wait(ping.enqueue(), 20).state is JobState.COMPLETED
+
+
+# --- the end of a store ---
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_store_may_be_dropped_while_it_tells_its_listeners_of_others(kind, run_script, request, tmp_path):
+    url = request.getfixturevalue("postgres_url") if kind == "postgres" else f"sqlite:///{tmp_path}/jobs.db"
+    ended = run_script(
+        """
+        import sys, threading, zjobs
+        from zjobs.rows import Heartbeat
+
+        class Listener:
+            def __init__(self):
+                self.told = threading.Event()
+
+            def control(self, queue):
+                self.told.set()
+                sum(range(3000))
+
+            ready = due = cancel = control
+
+            def settled(self): ...
+
+            orphaned = settled
+
+        over = threading.Event()
+
+        def talk():
+            other = zjobs.DbStore(sys.argv[1])
+            while not over.is_set():
+                for number in range(20):
+                    other.pause(f"q{number}")
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        for number in range(40):
+            store, listener = zjobs.DbStore(sys.argv[1]), Listener()
+            store.subscribe(listener)
+            store.heartbeat(Heartbeat(f"{number:032x}", "host", 1, 60.0))
+            assert listener.told.wait(20)
+            del store
+        over.set()
+        talking.join()
+        """,
+        url,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -23,6 +23,19 @@ def _plain(value: object) -> object:
             return value
 
 
+def _difference(first: object, second: object) -> str:
+    """The smallest part that is not the same."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in first:
+            if first[key] != second.get(key):
+                return f"{key}: {_difference(first[key], second.get(key))}"
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        for number, (one, other) in enumerate(zip(first, second, strict=True)):
+            if one != other:
+                return f"[{number}]: {_difference(one, other)}"
+    return f"{first!r} and {second!r}"
+
+
 class TwinStore(Store):
     """Passes each call to both stores; the second one's reply goes back."""
 
@@ -41,7 +54,7 @@ class TwinStore(Store):
                 except Exception as error:  # noqa: BLE001 - whatever one does, the other must do
                     replies.append(error)
                     shown.append((type(error), str(error)))
-        assert shown[0] == shown[1], f"{what}: the stores answer differently"
+        assert shown[0] == shown[1], f"{what}: the stores answer differently: {_difference(*shown)}"
         if isinstance(replies[1], Exception):
             raise replies[1]
         return replies[1]

@@ -8,6 +8,7 @@ mod backoff;
 mod connected;
 mod context;
 mod convert;
+mod detached;
 mod engine;
 mod errors;
 mod host;

@@ -9,6 +9,7 @@ use zjobs_engine::job::Name;
 use zjobs_engine::runtime;
 use zjobs_engine::sync::RwLock;
 
+use crate::detached::Detached;
 use crate::errors::{StoreUnavailable, raised};
 use crate::options::Options;
 use crate::shape::Shape;
@@ -61,7 +62,7 @@ pub(crate) struct Entry {
 
 /// The engine and what Python adds to it.
 pub(crate) struct Core {
-    pub(crate) engine: Arc<runtime::Engine>,
+    pub(crate) engine: Detached<Arc<runtime::Engine>>,
     pub(crate) blocks: bool,
     /// The store as Python has it.
     pub(crate) store: Py<PyAny>,
@@ -76,7 +77,7 @@ impl Core {
         Ok(Self {
             blocks: engine.store().blocks(),
             store,
-            engine: Arc::new(engine),
+            engine: Detached::new(Arc::new(engine)),
             entries: RwLock::default(),
             defaults: Options::new(Name::queue("default").map_err(raised)?),
             born: birth(),
@@ -131,7 +132,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         // The threads of a forked engine are not here to be joined: leave it alone.
         if check_fork(self.born).is_err() {
-            std::mem::forget(self.engine.clone());
+            std::mem::forget(Arc::clone(&self.engine));
         }
     }
 }

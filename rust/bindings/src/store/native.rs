@@ -19,6 +19,7 @@ use super::rows::cron::cron_name;
 use super::rows::{Row, count, counts, ids, list, vec};
 use super::signals::PyListener;
 use crate::convert::{datetime, seconds, timestamp};
+use crate::detached::Detached;
 use crate::errors::raised;
 use crate::job::build;
 use crate::registry::{birth, check_fork};
@@ -26,7 +27,7 @@ use crate::registry::{birth, check_fork};
 /// A compiled store: the verbs of `zjobs.store.Store`, with the meaning that it gives them.
 #[pyclass(frozen, subclass, module = "zjobs._engine")]
 pub(crate) struct NativeStore {
-    inner: Arc<dyn Store>,
+    inner: Detached<Arc<dyn Store>>,
     /// A store does not keep its subscribers alive.
     listeners: Mutex<Vec<Arc<PyListener>>>,
     born: u32,
@@ -34,17 +35,17 @@ pub(crate) struct NativeStore {
 
 impl NativeStore {
     pub(super) fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, listeners: Mutex::default(), born: birth() }
+        Self { inner: Detached::new(inner), listeners: Mutex::default(), born: birth() }
     }
 
     pub(super) fn inner(&self) -> Arc<dyn Store> {
-        self.inner.clone()
+        Arc::clone(&self.inner)
     }
 
     /// Runs `verb` where it may wait: detached when the store may wait, on the spot otherwise.
     fn call<T: Send>(&self, py: Python<'_>, verb: impl FnOnce(&dyn Store) -> Result<T> + Send) -> PyResult<T> {
         check_fork(self.born)?;
-        let reply = if self.inner.blocks() { py.detach(|| verb(&*self.inner)) } else { verb(&*self.inner) };
+        let reply = if self.inner.blocks() { py.detach(|| verb(&**self.inner)) } else { verb(&**self.inner) };
         reply.map_err(raised)
     }
 

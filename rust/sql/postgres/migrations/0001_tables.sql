@@ -125,6 +125,21 @@ DECLARE
 BEGIN
     conflict := false;
     LOOP
+        IF enqueue.unique_key IS NOT NULL THEN
+            SELECT job.id INTO holder FROM zjobs.jobs AS job WHERE job.live_key = enqueue.unique_key FOR UPDATE;
+            IF holder IS NOT NULL AND NOT enqueue.replaces THEN
+                enqueue.id := holder;
+                conflict := true;
+                EXIT;
+            END IF;
+            -- A waiting job ends; a running one is asked to stop, and loses its key at once.
+            UPDATE zjobs.jobs AS job
+            SET state = CASE WHEN job.state = 1 THEN 1 ELSE 5 END,
+                finished_at = CASE WHEN job.state = 1 THEN NULL ELSE now END,
+                cancel_requested = job.cancel_requested OR job.state = 1,
+                live_key = NULL
+            WHERE job.id = holder;
+        END IF;
         INSERT INTO zjobs.jobs AS job
             (state, queue, worker, args, priority, max_attempts, scheduled_at, inserted_at, timeout, unique_key, live_key,
             tags, meta)
@@ -135,21 +150,7 @@ BEGIN
         ON CONFLICT (live_key) WHERE live_key IS NOT NULL DO NOTHING
         RETURNING job.id INTO enqueue.id;
         EXIT WHEN enqueue.id IS NOT NULL;
-        -- Somebody has the key, or had it a moment ago.
-        SELECT job.id INTO holder FROM zjobs.jobs AS job WHERE job.live_key = enqueue.unique_key FOR UPDATE;
-        CONTINUE WHEN holder IS NULL;
-        IF NOT enqueue.replaces THEN
-            enqueue.id := holder;
-            conflict := true;
-            EXIT;
-        END IF;
-        -- A waiting job ends; a running one is asked to stop, and loses its key at once.
-        UPDATE zjobs.jobs AS job
-        SET state = CASE WHEN job.state = 1 THEN 1 ELSE 5 END,
-            finished_at = CASE WHEN job.state = 1 THEN NULL ELSE now END,
-            cancel_requested = job.cancel_requested OR job.state = 1,
-            live_key = NULL
-        WHERE job.id = holder;
+        -- Somebody took the key since.
     END LOOP;
 END
 $body$;

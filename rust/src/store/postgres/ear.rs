@@ -5,6 +5,7 @@
 //! news at most once in a while: inside, it would take a lock that all commits of the cluster wait for.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -142,15 +143,24 @@ impl Drop for Ear {
     }
 }
 
+/// Listens until the store is dropped. Who hears something may call the store, so nobody is told inside of the loop that
+/// drives the connection.
 fn drive(mut listener: Listener, mut over: watch::Receiver<bool>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            _ = over.changed() => {}
-            () = listener.run() => {}
-        }
-    });
-    Ok(())
+    let subscribers = listener.subscribers.clone();
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let mut listening = pin!(listener.run(told));
+    loop {
+        let signal = runtime.block_on(async {
+            tokio::select! {
+                _ = over.changed() => None,
+                signal = heard.recv() => signal,
+                () = &mut listening => None,
+            }
+        });
+        let Some(signal) = signal else { return Ok(()) };
+        subscribers.tell(&[signal]);
+    }
 }
 
 struct Listener {
@@ -168,11 +178,11 @@ struct Listener {
 }
 
 impl Listener {
-    async fn run(&mut self) {
+    async fn run(&mut self, told: UnboundedSender<Signal>) {
         let mut wait = FIRST_WAIT;
         loop {
             let began = Instant::now();
-            if self.serve().await.is_ok() {
+            if self.serve(&told).await.is_ok() {
                 return;
             }
             if began.elapsed() > PROBE {
@@ -184,7 +194,7 @@ impl Listener {
     }
 
     /// Until the store is dropped; an error means that the connection was lost.
-    async fn serve(&mut self) -> Result<(), Missed> {
+    async fn serve(&mut self, told: &UnboundedSender<Signal>) -> Result<(), Missed> {
         let connected = timeout(self.patience, self.address.connect(&self.dialect)).await.map_err(|_| Missed::Late)?;
         let (session, connection) = connected?;
         let mut heard = forward(connection);
@@ -206,7 +216,7 @@ impl Listener {
                 },
                 payload = heard.recv() => match payload {
                     None => return Err(Missed::Late),
-                    Some(payload) => echoed |= self.hear(&session, &payload).await?,
+                    Some(payload) => echoed |= self.hear(&session, &payload, told).await?,
                 },
                 () = sleep_until(tell_at), if !self.waiting.is_empty() => {
                     let lines = std::mem::take(&mut self.waiting);
@@ -248,7 +258,7 @@ impl Listener {
     }
 
     /// Passes news on. True for an answer to our own probe.
-    async fn hear(&self, session: &Session, payload: &str) -> Verb<bool> {
+    async fn hear(&self, session: &Session, payload: &str, told: &UnboundedSender<Signal>) -> Verb<bool> {
         let Some((sender, line)) = payload.split_once(' ') else { return Ok(false) };
         if sender == self.me {
             return Ok(line == PROBED);
@@ -258,7 +268,8 @@ impl Listener {
             Some(Signal::Cancel(ids)) => Signal::Cancel(wanted(session, &ids).await?),
             Some(other) => other,
         };
-        self.subscribers.tell(&[signal]);
+        // It is heard for as long as this runs.
+        drop(told.send(signal));
         Ok(false)
     }
 }
