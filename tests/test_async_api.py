@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from zjobs import JobContext, JobState, NotFound, Supervisor
+from zjobs import Invalid, JobContext, JobState, NotFound, Supervisor
 
 
 def test_every_blocking_call_has_a_twin():
@@ -17,6 +17,32 @@ def test_every_blocking_call_has_a_twin():
     }  # fmt: skip
     for name in blocking:
         assert inspect.iscoroutinefunction(getattr(Supervisor, f"{name}_async")), name
+
+
+async def test_a_thousand_coroutines_enqueue_at_once_and_each_gets_its_own_answer(jobs):
+    app = jobs()
+
+    @app.worker
+    def act(n: int) -> None: ...
+
+    app.enqueue("act", {"n": -1}, unique_key="taken")
+
+    async def ask(n):
+        if n % 100 == 99:
+            return await act.enqueue_async("no number")
+        if n % 100 == 50:
+            return await act.options(unique_key="taken").enqueue_async(n)
+        return await app.enqueue_async("act", {"n": n}, schedule_in=n % 2 * 60)
+
+    replies = await asyncio.gather(*(ask(n) for n in range(1000)), return_exceptions=True)
+    assert [type(reply) is Invalid for reply in replies] == [n % 100 == 99 for n in range(1000)]
+    made = [reply for reply in replies if not isinstance(reply, Invalid)]
+    fresh = [job for job in made if not job.conflict]
+    assert len(made) - len(fresh) == 10
+    assert len({job.id for job in fresh}) == 980
+    assert sorted(job.id for job in fresh) == [job.id for job in fresh]
+    assert app.count() == 981
+    assert app.count(states=[JobState.SCHEDULED]) == 490
 
 
 async def test_a_whole_life_without_blocking(jobs):

@@ -19,7 +19,7 @@ RINGS = [
     {"store", "_runner"},
     {"db"},
     {"connections"},
-    {"_control", "_schedules", "_scheduler", "_exit", "_signals"},
+    {"_control", "_schedules", "_scheduler", "_exit", "_signals", "_together"},
     {"_control_async"},
     {"supervisor"},
     {"__init__"},
@@ -38,6 +38,7 @@ MAY_NAME_ENGINE = {
     "signature",
     "store",
     "_runner",
+    "_together",
     "supervisor",
     "testing",
 }
@@ -109,7 +110,7 @@ def test_enough_imports_are_seen():
 
 
 def test_the_applications_of_the_package_use_only_what_it_offers():
-    private = {"_control", "_control_async", "_schedules", "_scheduler", "_runner"}
+    private = {"_control", "_control_async", "_schedules", "_scheduler", "_runner", "_together"}
     for path in SOURCES:
         if module_of(path) in OUTERMOST:
             assert not private & set(imports(path.read_text("utf-8"))), path

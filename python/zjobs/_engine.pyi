@@ -48,6 +48,7 @@ __all__ = [
     "NativeStore",
     "Outcome",
     "PostgresStore",
+    "Prepared",
     "Shape",
     "Signals",
     "Slot",
@@ -359,6 +360,10 @@ class Shape:
         """The JSON text of arguments that fit, ``None`` for all others."""
 
 @final
+class Prepared:
+    """A job that was checked and is not enqueued yet."""
+
+@final
 class Slot:
     """One place in a queue where one job runs at a time."""
 
@@ -423,6 +428,10 @@ class Engine:
         """Makes a worker known. ``invoke(args_bytes, ctx)`` runs it; ``options`` are the options of its jobs."""
     def enqueue(self, worker: str, args: _Args = None, **options: Any) -> Job:  # noqa: ANN401 - checked one by one
         """Enqueues one job; ``args`` is what its worker takes or JSON text."""
+    def prepare(self, worker: str, args: _Args = None, **options: Any) -> Prepared:  # noqa: ANN401 - as `enqueue`
+        """Checks one job; nothing is inserted."""
+    def enqueue_prepared(self, jobs: Sequence[Prepared]) -> _Jobs:
+        """Enqueues what was prepared in one write, all or none."""
     def drafts(self, jobs: list[Any]) -> list[dict[str, Any]]:
         """The same jobs as ``zjobs.connections`` takes them; nothing is inserted."""
     def enqueue_many(self, jobs: list[Any]) -> _Jobs:

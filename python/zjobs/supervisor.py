@@ -21,6 +21,7 @@ from zjobs._runner import LoopCrew, ThreadCrew, run_here
 from zjobs._scheduler import Scheduler
 from zjobs._schedules import Schedules
 from zjobs._signals import StopSignals
+from zjobs._together import Together
 from zjobs.db import open_store
 from zjobs.errors import AlreadyStarted, Invalid, NotFound, NotStarted, invalid
 from zjobs.job import Job, JobContext, JobState
@@ -116,6 +117,7 @@ class Supervisor(AsyncControl, Schedules):
             retention=(_age(kept.completed), _age(kept.cancelled), _age(kept.discarded)),
         )
         engine.set_event_mask(self._telemetry.mask)
+        self._together = Together(engine.enqueue_prepared)
         self._threads = ThreadCrew(lambda queue: engine.slot(queue, False), [q.name for q in self._queues])  # noqa: FBT003 - the lane
         self._loop = LoopCrew(engine.hear, lambda queue: engine.slot(queue, True))  # noqa: FBT003 - the lane
         if type(self).enqueue is Supervisor.enqueue:
@@ -316,13 +318,13 @@ class Supervisor(AsyncControl, Schedules):
         return self._engine.enqueue(worker, payload, **options)
 
     async def _enqueue_async(self, worker: str, payload: object, options: CallOptions) -> Job:
+        plain: dict[str, Any] = {name: value for name, value in options.items() if name != "connection"}
         if (connection := options.get("connection")) is not None:
-            plain = {name: value for name, value in options.items() if name != "connection"}
             drafts = self._engine.drafts([(worker, payload, plain)])
             return (await connections.enqueue_async(self._store, connection, drafts))[0]
         if not self._store.blocks:
-            return self._engine.enqueue(worker, payload, **options)
-        return await asyncio.to_thread(self._engine.enqueue, worker, payload, **options)
+            return self._engine.enqueue(worker, payload, **plain)
+        return await self._together.enqueue(self._engine.prepare(worker, payload, **plain))
 
     # --- life ---
 

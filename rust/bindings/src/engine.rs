@@ -173,6 +173,30 @@ impl Engine {
         replies.into_iter().map(|reply| untracked(py, Job::enqueued(reply))).collect()
     }
 
+    /// Checks one job; nothing is inserted.
+    #[pyo3(signature = (worker, args=None, **options))]
+    fn prepare(
+        &self,
+        py: Python<'_>,
+        worker: &Bound<'_, PyAny>,
+        args: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Prepared> {
+        self.core.check_fork()?;
+        let worker = worker.cast::<PyString>().map_err(|_| not_a_name(worker))?;
+        let args = args.map_or_else(|| py.None().into_bound(py), Clone::clone);
+        Ok(Prepared(self.new_job(&self.known(worker)?, &args, options)?))
+    }
+
+    /// Enqueues what was prepared in one write, all or none.
+    fn enqueue_prepared(&self, py: Python<'_>, jobs: Vec<PyRef<'_, Prepared>>) -> PyResult<Vec<Py<Job>>> {
+        self.core.check_fork()?;
+        let new: Vec<NewJob> = jobs.iter().map(|job| job.0.clone()).collect();
+        drop(jobs);
+        let replies = self.core.call(py, |engine| engine.enqueue(new)).map_err(raised)?;
+        replies.into_iter().map(|reply| untracked(py, Job::enqueued(reply))).collect()
+    }
+
     /// The same jobs as `zjobs.connections` takes them; nothing is inserted.
     fn drafts<'py>(&self, py: Python<'py>, jobs: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let new = self.new_jobs(jobs)?;
@@ -378,6 +402,10 @@ impl Engine {
         }
     }
 }
+
+/// A job that was checked and is not enqueued yet.
+#[pyclass(frozen, module = "zjobs._engine")]
+pub(crate) struct Prepared(NewJob);
 
 /// A worker's valid name, and its entry when it is registered here.
 struct Known {

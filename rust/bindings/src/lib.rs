@@ -41,7 +41,7 @@ mod _engine {
     #[pymodule_export]
     use super::context::JobContext;
     #[pymodule_export]
-    use super::engine::Engine;
+    use super::engine::{Engine, Prepared};
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
