@@ -7,7 +7,7 @@ import pytest
 
 import zjobs
 
-ROLES = Path(__file__).parents[1] / "docs" / "postgresql-roles.sql"
+ROLES = Path(__file__).parents[2] / "docs" / "postgresql-roles.sql"
 DENIED = (zjobs.StoreUnavailable, zjobs.SchemaMismatch)
 
 

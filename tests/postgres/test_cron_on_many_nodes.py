@@ -35,7 +35,7 @@ def start(url):
 
 @pytest.mark.timeout(120)
 def test_each_tick_is_enqueued_once_by_eight_nodes_that_are_killed_and_started_again(database_url, postgres_url):
-    rng, schema = random.Random(1), postgres_url.rsplit("=", 1)[1]
+    rng, schema = random.Random(1), postgres_url.rsplit("=", 1)[1]  # noqa: S311 - chance from a seed
     nodes = [start(postgres_url) for _ in range(NODES)]
     try:
         for node in nodes:

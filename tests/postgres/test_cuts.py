@@ -1,0 +1,139 @@
+"""Connections that end, at any moment of a call."""
+
+import signal
+import threading
+import time
+
+import psycopg
+import pytest
+
+import zjobs
+
+SOON = 30
+
+
+def through(url, server, proxy):
+    return url.replace(f":{server.port}/", f":{proxy.port}/")
+
+
+@pytest.mark.parametrize("fate", ["cut", "cut after"])
+def test_an_enqueue_that_was_cut_off_is_uncertain_and_never_guessed(server, url, proxy, fate):
+    jobs = zjobs.Supervisor(through(url, server, proxy))
+    jobs.enqueue("before")
+    proxy.judge = lambda data: fate if b"lost" in data else "pass"
+    with pytest.raises(zjobs.EnqueueUncertain, match="unique key"):
+        jobs.enqueue("lost")
+    proxy.judge = lambda _: "pass"
+    jobs.enqueue("after")
+    found = [job.worker for job in jobs.list()]
+    assert found == (["before", "after"] if fate == "cut" else ["before", "lost", "after"])
+
+
+@pytest.mark.parametrize("fate", ["cut", "cut after"])
+def test_a_unique_enqueue_that_was_cut_off_is_sent_again(server, url, proxy, fate):
+    jobs = zjobs.Supervisor(through(url, server, proxy))
+    cuts = []
+
+    def once(data):
+        if b"lost" in data and not cuts:
+            cuts.append(1)
+            return fate
+        return "pass"
+
+    jobs.enqueue("before")
+    proxy.judge = once
+    job = jobs.enqueue("lost", unique_key="k")
+    assert cuts == [1]
+    assert [one.id for one in jobs.list(worker="lost")] == [job.id]
+
+
+def test_a_worker_that_is_cut_off_loses_its_job_writes_nothing_late_and_works_again(server, url, proxy, eventually):
+    runs, lost, gate = [], [], threading.Event()
+    crews = {}
+    for name, way in (("cut off", through(url, server, proxy)), ("other", url)):
+        place, schema = way.split("?schema=")
+        store = zjobs.PostgresStore(place, schema=schema, call_timeout_seconds=1)
+        crews[name] = jobs = zjobs.Supervisor(store, queues={"default": 1}, rescue_interval_ms=1000)
+
+        @jobs.worker(keep_result=True)
+        def act(number: int, name: str = name) -> str:
+            runs.append((number, name))
+            if len(runs) == 1:
+                assert gate.wait(SOON)
+            return name
+
+    cut_off, other = crews.values()
+    cut_off.telemetry.attach(lost.append, zjobs.telemetry.LeaseLost)
+    with cut_off:
+        first = cut_off.enqueue("act", {"number": 1})
+        eventually(lambda: runs)
+        proxy.judge = lambda _: "hold"
+        with other:
+            assert other.wait(first, SOON).result == "other"
+        assert lost == []  # it cannot know
+        gate.set()
+        time.sleep(0.5)  # what its handler returned waits to be written
+        proxy.judge = lambda _: "pass"
+        proxy.cut()
+        eventually(lambda: lost)
+        assert lost[0].job.id == first.id
+        second = other.enqueue("act", {"number": 2})
+        assert cut_off.wait(second, SOON).result == "cut off"
+    after = other.get(first)
+    assert (after.state, after.result, after.attempt, after.crashes) == (zjobs.JobState.COMPLETED, "other", 2, 1)
+    assert runs == [(1, "cut off"), (1, "other"), (2, "cut off")]
+
+
+def test_a_network_that_drops_everything_blocks_no_call_for_long(server, schema, proxy):
+    url = through(server.url, server, proxy)
+    store = zjobs.PostgresStore(url, schema=schema, call_timeout_seconds=1)
+    jobs = zjobs.Supervisor(store)
+    jobs.enqueue("w")
+    proxy.judge = lambda _: "hold"
+    began = time.monotonic()
+    with pytest.raises((zjobs.EnqueueUncertain, zjobs.StoreUnavailable), match="no answer within 1 second"):
+        jobs.enqueue("w")
+    assert time.monotonic() - began < 5
+    proxy.judge = lambda _: "pass"
+    assert jobs.enqueue("w").id
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def test_a_worker_goes_on_after_cuts_and_after_the_server_was_killed(server, url, proxy):
+    jobs = zjobs.Supervisor(through(url, server, proxy), queues={"default": 4})
+
+    @jobs.worker
+    def act(n: int) -> None: ...
+
+    client = zjobs.Supervisor(url)
+    with jobs:
+        for number in range(3):
+            client.enqueue_many([("act", {"n": n}) for n in range(50)])
+            proxy.cut()
+            if number == 1:
+                server.stop(signal.SIGKILL)
+                server.start()
+        deadline = time.monotonic() + SOON
+        while client.count_by_state()[zjobs.JobState.COMPLETED] < 150:
+            assert time.monotonic() < deadline, client.count_by_state()
+            time.sleep(0.05)
+    assert client.count() == 150
+
+
+def test_a_listener_that_is_lost_delays_a_job_by_a_poll_at_most_and_listens_again(server, url):
+    jobs = zjobs.Supervisor(url, poll_interval_ms=500)
+
+    @jobs.worker
+    def act() -> None: ...
+
+    listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    with jobs, psycopg.connect(server.url, autocommit=True) as admin:
+        client = zjobs.Supervisor(url)
+        deadline = time.monotonic() + SOON
+        while not (before := admin.execute(listening).fetchall()):
+            assert time.monotonic() < deadline
+        admin.execute("SELECT pg_terminate_backend(%s)", before[0])
+        assert jobs.wait(client.enqueue("act"), SOON).state is zjobs.JobState.COMPLETED
+        while not (after := admin.execute(listening).fetchall()) or after == before:
+            assert time.monotonic() < deadline

@@ -1,0 +1,122 @@
+"""What stands before the server, and what takes its place."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import postgres_server
+import zjobs
+
+SOON = 30
+
+
+@contextlib.contextmanager
+def folder_for_anyone():
+    """A folder that a server's own user may enter; pytest's are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="zjobs-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def pooler(server):
+    """PgBouncer in transaction mode before the server; its port."""
+    port = postgres_server.free_port()
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "auth_type": "trust",
+        "pool_mode": "transaction",
+        "default_pool_size": 3,
+        "unix_socket_dir": "",
+    }
+    with folder_for_anyone() as folder:
+        (folder / "users").write_text('"postgres" ""\n')
+        lines = ["[databases]", f"postgres = host=127.0.0.1 port={server.port}", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in {**settings, "auth_file": folder / "users"}.items()]
+        (folder / "ini").write_text("\n".join(lines))
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        with subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "ini")]) as process:
+            yield port
+            process.kill()
+
+
+def opened(url, **settings):
+    """A supervisor on a server that may still be starting."""
+    deadline = time.monotonic() + SOON
+    while True:
+        with contextlib.suppress(zjobs.StoreUnavailable):
+            return zjobs.Supervisor(url, **settings)
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
+def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, eventually):
+    with pooler(server) as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?schema={schema}"
+        jobs = opened(url, poll_interval_ms=200)
+
+        @jobs.worker(keep_result=True, max_attempts=2, retry_strategy=zjobs.Constant(0.01))
+        def half(n: int) -> int:
+            if n % 2:
+                raise ValueError("odd")
+            return n // 2
+
+        others = [zjobs.Supervisor(url) for _ in range(4)]
+        with jobs:
+            for number, other in enumerate(others * 5):
+                other.enqueue("half", {"n": number}, unique_key=f"{number}")
+            jobs.pause_queue("mail")
+            ends = (zjobs.JobState.COMPLETED, zjobs.JobState.DISCARDED)
+            eventually(lambda: sum(jobs.count_by_state()[state] for state in ends) == 20)
+            assert jobs.result(jobs.enqueue("half", {"n": 42}), timeout=SOON) == 21
+        assert jobs.count_by_state()[zjobs.JobState.COMPLETED] == 11
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(f"SET client_min_messages = error; DROP SCHEMA {schema} CASCADE")
+
+
+def test_work_goes_on_at_a_follower_that_was_promoted():
+    with postgres_server.running(settings={"wal_level": "replica"}) as leader:
+        with psycopg.connect(leader.url, autocommit=True) as admin:
+            admin.execute("SELECT pg_create_physical_replication_slot('one')")
+        follower = postgres_server.Server(leader.folder / "follower", settings={"hot_standby": "on"})
+        follower.copy_of(leader)
+        follower.start()
+        try:
+            with psycopg.connect(leader.url, autocommit=True) as admin:
+                # A commit that was acknowledged is at the follower: nothing may be lost.
+                admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                admin.execute("SELECT pg_reload_conf()")
+            hosts = f"127.0.0.1:{leader.port},127.0.0.1:{follower.port}"
+            url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+            jobs = zjobs.Supervisor(url, queues={"default": 4}, rescue_interval_ms=1000)
+
+            @jobs.worker
+            def act(n: int) -> None: ...
+
+            with jobs:
+                enqueued = [enqueue_at_last(jobs, n) for n in range(20)]
+                leader.stop(signal.SIGKILL)
+                follower.run(["pg_ctl", "promote", "-D", str(follower.data)])
+                enqueued += [enqueue_at_last(jobs, n) for n in range(20)]
+                for number in enqueued:
+                    assert jobs.wait(number, SOON).state is zjobs.JobState.COMPLETED
+        finally:
+            follower.stop(signal.SIGQUIT)
+
+
+def enqueue_at_last(jobs, n):
+    """The number of a job that was surely enqueued; one that is uncertain is enqueued again."""
+    deadline = time.monotonic() + SOON
+    while True:
+        with contextlib.suppress(zjobs.StoreUnavailable, zjobs.EnqueueUncertain):
+            return jobs.enqueue("act", {"n": n}).id
+        assert time.monotonic() < deadline
