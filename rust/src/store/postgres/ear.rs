@@ -44,7 +44,8 @@ const NOTIFY: &str = "SELECT pg_notify($1, line) FROM unnest($2::text[]) AS line
 #[derive(Debug)]
 enum Command {
     Listen,
-    Tell(Vec<String>),
+    /// There is news that was not there before.
+    Tell,
 }
 
 /// Started when there is something to hear or to tell.
@@ -55,6 +56,8 @@ pub(super) struct Ear {
     subscribers: Arc<Subscribers>,
     patience: Duration,
     thread: Mutex<Option<Running>>,
+    /// Not told yet; what waits already need not wake the thread again.
+    waiting: Arc<Mutex<Vec<News>>>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -74,7 +77,8 @@ impl Ear {
         patience: Duration,
         random: fastrand::Rng,
     ) -> Self {
-        Self { address, dialect, subscribers, patience, thread: Mutex::default(), random: Mutex::new(random) }
+        let (thread, waiting, random) = (Mutex::default(), Arc::default(), Mutex::new(random));
+        Self { address, dialect, subscribers, patience, thread, waiting, random }
     }
 
     /// From now on this process hears the others.
@@ -84,8 +88,17 @@ impl Ear {
 
     /// Tells the others.
     pub(super) fn tell(&self, news: &[News]) {
-        if !news.is_empty() {
-            self.send(Command::Tell(news.iter().map(News::line).collect()));
+        let mut waiting = self.waiting.lock();
+        let before = waiting.len();
+        for one in news {
+            if waiting.len() < KEPT && !waiting.contains(one) {
+                waiting.push(one.clone());
+            }
+        }
+        let more = waiting.len() > before;
+        drop(waiting);
+        if more {
+            self.send(Command::Tell);
         }
     }
 
@@ -118,7 +131,8 @@ impl Ear {
             random,
             commands: incoming,
             listens: false,
-            waiting: Vec::new(),
+            waiting: self.waiting.clone(),
+            has_news: false,
             me,
         };
         let named = std::thread::Builder::new().name("zjobs-ear".into());
@@ -171,8 +185,8 @@ struct Listener {
     random: fastrand::Rng,
     commands: UnboundedReceiver<Command>,
     listens: bool,
-    /// Not told yet.
-    waiting: Vec<String>,
+    waiting: Arc<Mutex<Vec<News>>>,
+    has_news: bool,
     /// What our own notifications begin with: we need not be told.
     me: String,
 }
@@ -212,15 +226,16 @@ impl Listener {
                         self.listens = true;
                         self.start_listening(&session).await?;
                     }
-                    Some(Command::Tell(lines)) => self.keep(lines),
+                    Some(Command::Tell) => self.has_news = true,
                 },
                 payload = heard.recv() => match payload {
                     None => return Err(Missed::Late),
                     Some(payload) => echoed |= self.hear(&session, &payload, told).await?,
                 },
-                () = sleep_until(tell_at), if !self.waiting.is_empty() => {
-                    let lines = std::mem::take(&mut self.waiting);
-                    self.notify(&session, lines).await?;
+                () = sleep_until(tell_at), if self.has_news => {
+                    self.has_news = false;
+                    let news = std::mem::take(&mut *self.waiting.lock());
+                    self.notify(&session, news.iter().map(News::line).collect()).await?;
                     tell_at = Instant::now() + REST;
                 },
                 () = sleep_until(probe_at), if self.listens && session.kind() == Kind::Direct => {
@@ -240,14 +255,6 @@ impl Listener {
         match session.kind() {
             Kind::Direct => session.script(&format!("LISTEN \"{}\"", self.dialect.channel())).await,
             Kind::Pooled => Ok(()),
-        }
-    }
-
-    fn keep(&mut self, lines: Vec<String>) {
-        for line in lines {
-            if self.waiting.len() < KEPT && !self.waiting.contains(&line) {
-                self.waiting.push(line);
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! *enqueue*: jobs come in, or meet the one that has their unique key.
 
 use postgres_types::Type;
+use tokio_postgres::Row;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::job::{Details, Job, JobId, Lease, NewJob, When};
 use crate::state::State;
 use crate::store::postgres::reads;
 use crate::store::postgres::rows;
-use crate::store::postgres::session::{Session, Verb};
+use crate::store::postgres::session::{Parameter, Session, Verb};
 use crate::store::postgres::types::{At, Span};
 use crate::store::sql::postgres as sql;
 use crate::store::{Enqueued, Signal, json};
@@ -35,13 +36,37 @@ pub(super) fn news(enqueued: &Enqueued) -> Option<Signal> {
 
 async fn bulk(session: &Session, jobs: &[NewJob]) -> Verb<Vec<Enqueued>> {
     let drafts = jobs.iter().map(Draft::new).collect::<Result<Vec<_>>>()?;
+    let rows = match &*drafts {
+        [draft] if draft.is_plain() => one(session, draft).await?,
+        drafts => list(session, drafts).await?,
+    };
+    let inserted = |(job, row): (&NewJob, &Row)| {
+        let (state, due, now) = (rows::state(row.try_get(1)?)?, row.try_get::<_, At>(2)?.0, row.try_get::<_, At>(3)?.0);
+        Ok(Enqueued { job: as_stored(job, JobId(row.try_get(0)?), state, due, now), conflict: false })
+    };
+    jobs.iter().zip(&rows).map(inserted).collect()
+}
+
+async fn one(session: &Session, draft: &Draft<'_>) -> Verb<Vec<Row>> {
+    let parameters: [Parameter<'_>; 6] = [
+        (&draft.queue, Type::TEXT),
+        (&draft.worker, Type::TEXT),
+        (&draft.args, Type::TEXT),
+        (&draft.priority, Type::INT4),
+        (&draft.max_attempts, Type::INT4),
+        (&draft.timeout, Type::INT8),
+    ];
+    session.query(sql::enqueue_one, &parameters).await
+}
+
+async fn list(session: &Session, drafts: &[Draft<'_>]) -> Verb<Vec<Row>> {
     macro_rules! column {
         ($field:ident) => {
             drafts.iter().map(|draft| draft.$field).collect::<Vec<_>>()
         };
     }
     let tags: Vec<_> = drafts.iter().map(|draft| draft.tags.as_deref()).collect();
-    let rows = session
+    session
         .query(
             sql::enqueue,
             &[
@@ -57,12 +82,7 @@ async fn bulk(session: &Session, jobs: &[NewJob]) -> Verb<Vec<Enqueued>> {
                 (&column!(meta), Type::TEXT_ARRAY),
             ],
         )
-        .await?;
-    let inserted = |(job, row): (&NewJob, &tokio_postgres::Row)| {
-        let (state, due, now) = (rows::state(row.try_get(1)?)?, row.try_get::<_, At>(2)?.0, row.try_get::<_, At>(3)?.0);
-        Ok(Enqueued { job: as_stored(job, JobId(row.try_get(0)?), state, due, now), conflict: false })
-    };
-    jobs.iter().zip(&rows).map(inserted).collect()
+        .await
 }
 
 async fn unique(session: &Session, job: &NewJob) -> Verb<Enqueued> {
@@ -135,6 +155,11 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// Whether it is due at once and has nothing but its arguments.
+    const fn is_plain(&self) -> bool {
+        self.at.is_none() && self.delay.is_none() && self.tags.is_none() && self.meta.is_none()
+    }
+
     fn new(new: &'a NewJob) -> Result<Self> {
         let (at, delay) = match new.when {
             When::Now => (None, None),
