@@ -11,6 +11,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
@@ -63,7 +65,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 const TOGETHER: usize = 1_000;
 
 /// So many jobs are inserted by one statement of a bulk enqueue.
-const AT_ONCE: usize = 5_000;
+const AT_ONCE: usize = 2_000;
 
 /// How a [`PostgresStore`] is set up.
 #[derive(Debug, Clone)]
@@ -205,10 +207,15 @@ impl PostgresStore {
         let enqueued = if alone {
             self.writes.call(repeat, &async |session: &Session| enqueue::enqueue(session, jobs).await)?
         } else {
+            // Jobs with keys ask and decide one by one; the others need not wait for each other's replies.
             let parts = async |session: &Session| {
+                let parts = jobs.chunks(AT_ONCE).map(|part| enqueue::enqueue(session, part));
+                if jobs.iter().all(|job| job.unique.is_none()) {
+                    return try_join_all(parts).await.map(|parts| parts.concat());
+                }
                 let mut enqueued = Vec::with_capacity(jobs.len());
-                for part in jobs.chunks(AT_ONCE) {
-                    enqueued.extend(enqueue::enqueue(session, part).await?);
+                for part in parts {
+                    enqueued.extend(part.await?);
                 }
                 Ok(enqueued)
             };
