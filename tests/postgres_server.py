@@ -171,6 +171,37 @@ def _binaries(version: int, folder: Path, user: int | None) -> Path:
     return binaries
 
 
+@contextmanager
+def folder_for_anyone() -> Iterator[Path]:
+    """A folder that a server's own user may enter; pytest's are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="zjobs-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def pooler(server: Server) -> Iterator[int]:
+    """PgBouncer in transaction mode before the server; its port."""
+    port = free_port()
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "auth_type": "trust",
+        "pool_mode": "transaction",
+        "default_pool_size": 3,
+        "unix_socket_dir": "",
+    }
+    with folder_for_anyone() as folder:
+        (folder / "users").write_text('"postgres" ""\n')
+        lines = ["[databases]", f"postgres = host=127.0.0.1 port={server.port}", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in {**settings, "auth_file": folder / "users"}.items()]
+        (folder / "ini").write_text("\n".join(lines))
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        with subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "ini")]) as process:
+            yield port
+            process.kill()
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:

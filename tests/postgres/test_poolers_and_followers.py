@@ -1,13 +1,9 @@
 """What stands before the server, and what takes its place."""
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,37 +12,6 @@ import postgres_server
 import zjobs
 
 SOON = 30
-
-
-@contextlib.contextmanager
-def folder_for_anyone():
-    """A folder that a server's own user may enter; pytest's are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="zjobs-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@contextlib.contextmanager
-def pooler(server):
-    """PgBouncer in transaction mode before the server; its port."""
-    port = postgres_server.free_port()
-    settings = {
-        "listen_addr": "127.0.0.1",
-        "listen_port": port,
-        "auth_type": "trust",
-        "pool_mode": "transaction",
-        "default_pool_size": 3,
-        "unix_socket_dir": "",
-    }
-    with folder_for_anyone() as folder:
-        (folder / "users").write_text('"postgres" ""\n')
-        lines = ["[databases]", f"postgres = host=127.0.0.1 port={server.port}", "[pgbouncer]"]
-        lines += [f"{name} = {value}" for name, value in {**settings, "auth_file": folder / "users"}.items()]
-        (folder / "ini").write_text("\n".join(lines))
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        with subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "ini")]) as process:
-            yield port
-            process.kill()
 
 
 def opened(url, **settings):
@@ -60,7 +25,7 @@ def opened(url, **settings):
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
 def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, eventually):
-    with pooler(server) as port:
+    with postgres_server.pooler(server) as port:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres?schema={schema}"
         jobs = opened(url, poll_interval_ms=200)
 

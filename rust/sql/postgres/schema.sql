@@ -71,7 +71,7 @@ zjobs.queues queues_pkey: PRIMARY KEY (name)
 zjobs.ticks ticks_pkey: PRIMARY KEY (name, at)
 
 CREATE INDEX jobs_claim ON zjobs.jobs USING btree (queue, priority, scheduled_at, id) WHERE (state = 0)
-CREATE INDEX jobs_due ON zjobs.jobs USING btree (scheduled_at) WHERE (state = ANY (ARRAY[3, 6]))
+CREATE INDEX jobs_due ON zjobs.jobs USING btree (scheduled_at, id) WHERE (state = ANY (ARRAY[3, 6]))
 CREATE INDEX jobs_final ON zjobs.jobs USING btree (state, finished_at) WHERE (state = ANY (ARRAY[2, 4, 5]))
 CREATE INDEX jobs_held ON zjobs.jobs USING btree (node) WHERE (state = 1)
 CREATE UNIQUE INDEX crons_pkey ON zjobs.crons USING btree (name)

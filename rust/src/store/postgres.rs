@@ -56,7 +56,7 @@ use dialect::Dialect;
 use ear::Ear;
 use schema::Home;
 use seat::{Repeat, Seat};
-use session::{Session, Verb};
+use session::{Plans, Session, Verb};
 
 /// How long a call may take, unless it is told otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -138,8 +138,9 @@ impl PostgresStore {
         let address = Arc::new(Address::parse(&config.url, config.patience, &config.environment)?);
         let dialect = Arc::new(Dialect::new(&config.schema)?);
         let subscribers = Arc::<Subscribers>::default();
-        let mut seat = || Seat::new(address.clone(), dialect.clone(), config.patience, config.random.fork());
-        let (writes, claims, desk) = (seat(), seat(), seat());
+        let mut seat =
+            |plans| Seat::new(address.clone(), dialect.clone(), plans, config.patience, config.random.fork());
+        let (writes, claims, desk) = (seat(Plans::Free), seat(Plans::Ordered), seat(Plans::Free));
         let random = config.random.fork();
         let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
         let (enqueues, leaving) = (Group::new(), Mutex::default());
@@ -264,7 +265,11 @@ impl Store for PostgresStore {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
-        self.claims.call(Repeat::Unsafe, &async |session: &Session| claim::claim(session, claim).await).map_err(certain)
+        self.claims
+            .call(Repeat::Unsafe, &async |session: &Session| {
+                session.planned(async |session: &Session| claim::claim(session, claim).await).await
+            })
+            .map_err(certain)
     }
 
     fn ack(&self, node: NodeId, acks: &[Ack]) -> Result<Vec<Acked>> {
@@ -291,7 +296,9 @@ impl Store for PostgresStore {
     }
 
     fn stage(&self, limit: usize) -> Result<Staged> {
-        let (staged, queues) = self.read(async |session: &Session| claim::stage(session, limit).await)?;
+        let (staged, queues) = self.claims.call(Repeat::Safe, &async |session: &Session| {
+            session.planned(async |session: &Session| claim::stage(session, limit).await).await
+        })?;
         self.tell(&queues.into_iter().map(Signal::Ready).collect::<Vec<_>>());
         Ok(staged)
     }

@@ -58,7 +58,7 @@ CREATE TABLE zjobs.jobs (
 );
 
 CREATE INDEX jobs_claim ON zjobs.jobs (queue, priority, scheduled_at, id) WHERE state = 0;
-CREATE INDEX jobs_due ON zjobs.jobs (scheduled_at) WHERE state IN (3, 6);
+CREATE INDEX jobs_due ON zjobs.jobs (scheduled_at, id) WHERE state IN (3, 6);
 CREATE INDEX jobs_held ON zjobs.jobs (node) WHERE state = 1;
 CREATE INDEX jobs_final ON zjobs.jobs (state, finished_at) WHERE state IN (2, 4, 5);
 CREATE UNIQUE INDEX jobs_live_key ON zjobs.jobs (live_key) WHERE live_key IS NOT NULL;

@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::error::{Error, Result};
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::seat::Missed;
-use crate::store::postgres::session::{Failed, Kind, Session};
+use crate::store::postgres::session::{Failed, Kind, Plans, Session};
 use crate::store::postgres::tls::Tls;
 use crate::sync::Arc;
 
@@ -81,12 +81,16 @@ impl Address {
     }
 
     /// A connection that is driven by whoever asked for it.
-    pub(super) async fn connect(&self, dialect: &Arc<Dialect>) -> std::result::Result<(Session, Driven), Missed> {
-        match self.connect_directly(dialect).await {
+    pub(super) async fn connect(
+        &self,
+        plans: Plans,
+        dialect: &Arc<Dialect>,
+    ) -> std::result::Result<(Session, Driven), Missed> {
+        match self.connect_directly(plans, dialect).await {
             // A pooler does not pass on what it does not know.
             Err(error) if is_refused_option(&error) => {
                 let (client, connection) = self.open(&self.config).await?;
-                Ok((Session::new(client, Kind::Pooled, dialect.clone()), connection))
+                Ok((Session::new(client, Kind::Pooled, plans, dialect.clone()), connection))
             }
             Ok(connected) => Ok(connected),
             Err(error) => Err(self.not_sent(&error)),
@@ -96,20 +100,22 @@ impl Address {
     /// With settings that a session of our own keeps; whether it is one is seen by whether it has them.
     async fn connect_directly(
         &self,
+        plans: Plans,
         dialect: &Arc<Dialect>,
     ) -> std::result::Result<(Session, Driven), tokio_postgres::Error> {
         let mut config = self.config.clone();
         let ours = format!(
-            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout=60000",
+            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout=60000{}",
             self.patience.as_millis(),
             LOCK.as_millis().min(self.patience.as_millis()),
+            plans.options(),
         );
         config.options(match self.config.get_options() {
             Some(given) => format!("{ours} {given}"),
             None => ours,
         });
         let (client, connection) = config.connect(self.tls.clone()).await?;
-        Ok((Session::new(client, Kind::Direct, dialect.clone()), connection))
+        Ok((Session::new(client, Kind::Direct, plans, dialect.clone()), connection))
     }
 
     async fn open(&self, config: &Config) -> std::result::Result<(tokio_postgres::Client, Driven), Missed> {

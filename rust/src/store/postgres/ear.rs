@@ -21,7 +21,7 @@ use crate::store::news::News;
 use crate::store::postgres::address::{Address, Driven};
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::seat::Missed;
-use crate::store::postgres::session::{Kind, Session, Verb};
+use crate::store::postgres::session::{Kind, Plans, Session, Verb};
 use crate::store::sql::postgres as sql;
 use crate::store::subscribers::Subscribers;
 use crate::sync::{Arc, Mutex};
@@ -209,7 +209,8 @@ impl Listener {
 
     /// Until the store is dropped; an error means that the connection was lost.
     async fn serve(&mut self, told: &UnboundedSender<Signal>) -> Result<(), Missed> {
-        let connected = timeout(self.patience, self.address.connect(&self.dialect)).await.map_err(|_| Missed::Late)?;
+        let connected =
+            timeout(self.patience, self.address.connect(Plans::Free, &self.dialect)).await.map_err(|_| Missed::Late)?;
         let (session, connection) = connected?;
         let mut heard = forward(connection);
         if self.listens {

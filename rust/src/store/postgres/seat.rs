@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::store::postgres::address::Address;
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::meaning::Fate;
-use crate::store::postgres::session::{Failed, Session, Verb};
+use crate::store::postgres::session::{Failed, Plans, Session, Verb};
 use crate::sync::{Arc, Mutex};
 
 /// So often a call is tried when the server says that it could not do it now.
@@ -42,6 +42,7 @@ pub(super) enum Repeat {
 pub(super) struct Seat {
     address: Arc<Address>,
     dialect: Arc<Dialect>,
+    plans: Plans,
     /// How long a call may take.
     patience: Duration,
     line: Mutex<Line>,
@@ -66,8 +67,14 @@ struct Open {
 }
 
 impl Seat {
-    pub(super) fn new(address: Arc<Address>, dialect: Arc<Dialect>, patience: Duration, random: fastrand::Rng) -> Self {
-        Self { address, dialect, patience, line: Mutex::new(Line { open: None, random }) }
+    pub(super) fn new(
+        address: Arc<Address>,
+        dialect: Arc<Dialect>,
+        plans: Plans,
+        patience: Duration,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self { address, dialect, plans, patience, line: Mutex::new(Line { open: None, random }) }
     }
 
     /// Runs a verb on the connection.
@@ -150,8 +157,9 @@ impl Seat {
             .build()
             .map_err(|error| Missed::NotSent(Error::StoreUnavailable(format!("no event loop: {error}"))))?;
         let connect = async {
-            let (session, connection) =
-                timeout(self.patience, self.address.connect(&self.dialect)).await.map_err(|_| Missed::Late)??;
+            let (session, connection) = timeout(self.patience, self.address.connect(self.plans, &self.dialect))
+                .await
+                .map_err(|_| Missed::Late)??;
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok::<_, Missed>((session, driver))
         };

@@ -43,17 +43,49 @@ pub(super) enum Kind {
     Pooled,
 }
 
+/// What the planner may choose for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plans {
+    /// Whatever its statistics say is best.
+    Free,
+    /// Walks along an index that has the order which is asked for, row by row, and nothing else. The planner guesses that a
+    /// limit which it does not see yet is a tenth of all that waits, and would read the whole table for each claim.
+    Ordered,
+}
+
+impl Plans {
+    const ORDERED: [&str; 5] =
+        ["enable_sort", "enable_bitmapscan", "enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+
+    /// For the start of a session.
+    pub(super) fn options(self) -> String {
+        match self {
+            Self::Free => String::new(),
+            Self::Ordered => Self::ORDERED.map(|one| format!(" -c {one}=off")).concat(),
+        }
+    }
+
+    /// For one transaction.
+    fn script(self) -> String {
+        match self {
+            Self::Free => String::new(),
+            Self::Ordered => Self::ORDERED.map(|one| format!("; SET LOCAL {one} = off")).concat(),
+        }
+    }
+}
+
 pub(super) struct Session {
     client: Client,
     kind: Kind,
+    plans: Plans,
     dialect: Arc<Dialect>,
     /// By the address of the statement's text in the table of queries.
     prepared: RefCell<HashMap<usize, Statement>>,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, kind: Kind, dialect: Arc<Dialect>) -> Self {
-        Self { client, kind, dialect, prepared: RefCell::default() }
+    pub(super) fn new(client: Client, kind: Kind, plans: Plans, dialect: Arc<Dialect>) -> Self {
+        Self { client, kind, plans, dialect, prepared: RefCell::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -105,9 +137,18 @@ impl Session {
         Ok(self.client.batch_execute(text).await?)
     }
 
+    /// Runs `body` with the plans of this session, which a pooler forgets between transactions.
+    pub(super) async fn planned<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
+        match self.kind {
+            Kind::Direct => body(self).await,
+            Kind::Pooled => self.transact(body).await,
+        }
+    }
+
     /// Everything or nothing of what `body` does.
     pub(super) async fn transact<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
-        self.script("BEGIN").await?;
+        let plans = if self.kind == Kind::Pooled { self.plans.script() } else { String::new() };
+        self.script(&format!("BEGIN{plans}")).await?;
         match body(self).await {
             Ok(done) => {
                 self.script("COMMIT").await?;
