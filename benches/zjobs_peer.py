@@ -115,7 +115,7 @@ class Sqlite(Memory):
 class Postgres(Sqlite):
     """Jobs in PostgreSQL; each enqueue returns after its commit."""
 
-    name, backend = "zjobs-pg", "postgres"
+    name, backend = "zjobs-pg", "postgresql"
     config = "Supervisor('postgresql://...', queues={'default': 10}): defaults"
     pending_sql = "SELECT count(*) FROM zjobs.jobs WHERE state <> 2"
 
