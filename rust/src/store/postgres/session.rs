@@ -61,7 +61,10 @@ impl Plans {
     pub(super) fn options(self) -> String {
         match self {
             Self::Free => String::new(),
-            Self::Ordered => Self::ORDERED.map(|one| format!(" -c {one}=off")).concat(),
+            // There is only one plan left, so that nobody need look for a better one at each claim.
+            Self::Ordered => {
+                Self::ORDERED.map(|one| format!(" -c {one}=off")).concat() + " -c plan_cache_mode=force_generic_plan"
+            }
         }
     }
 
