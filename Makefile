@@ -33,7 +33,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.t
 
 # The deep runs; each has a short form in `make test`.
 .PHONY: corrupt-sqlite crash-postgres crash-sqlite powerloss
-.PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-postgres instructions docs wheel verify ci demo clean
+.PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ fmt: $(DEPS) ## format everything, and fix what can be fixed
 bench: $(BUILT) instructions ## measure: instructions of the hot paths, criterion's times, and against the standard library
 	$(CARGO) bench --locked --package zjobs-benches
 	$(PY) benches/in_process.py $(ARGS)
+
+bench-sqlite: $(BUILT) ## the store in a SQLite file beside raw SQLite; ARGS="bulk --folder ." chooses
+	$(PY) benches/sqlite.py $(ARGS)
 
 bench-postgres: $(BUILT) ## the store in PostgreSQL beside the raw server; ARGS="drain scale" chooses
 	$(PY) benches/postgres.py $(ARGS)
