@@ -169,3 +169,17 @@ def test_a_drain_finds_what_is_due_in_a_store_that_may_wait(tmp_path):
     for _ in range(10):
         app.enqueue_many([work.job()] * 5 + [send.job()] * 5)
         assert app.drain() == {JobState.COMPLETED: 10}
+
+
+def test_a_retry_that_is_due_at_once_runs_in_the_same_drain(jobs):
+    app = jobs()
+
+    @app.worker(max_attempts=3, retry_strategy=Constant(0))
+    def third_time(ctx: JobContext) -> None:
+        if ctx.attempt < 3:
+            raise ValueError("not yet")
+
+    for _ in range(20):
+        job = third_time.enqueue()
+        assert app.drain() == {JobState.RETRYABLE: 2, JobState.COMPLETED: 1}
+        assert app.get(job).state is JobState.COMPLETED

@@ -289,7 +289,7 @@ impl Engine {
 
     /// Writes the acks that wait.
     fn flush(&self, py: Python<'_>) {
-        py.detach(|| self.core.engine.flush());
+        py.detach(|| self.core.engine.flush_all());
     }
 
     // --- schedules and upkeep by hand ---

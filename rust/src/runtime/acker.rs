@@ -14,7 +14,7 @@ use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::shared::Shared;
 use crate::state::{Event as Move, State};
 use crate::store::{Acked, Store};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::telemetry::{Event, JobResult, Kind, Sink};
 
 /// An attempt that ended and whose ack is not yet answered.
@@ -49,6 +49,8 @@ fn cancelled() -> Outcome {
 #[derive(Debug, Default)]
 pub struct Backlog {
     acks: Mutex<Acks>,
+    /// Told when acks that were on their way have landed.
+    landed: Condvar,
     length: AtomicUsize,
     /// Wakes the role.
     pub alarm: Arc<Alarm>,
@@ -63,18 +65,20 @@ struct Acks {
 
 /// Acks on their way; they land with this, even when whoever hears of them panics.
 pub(crate) struct Flight<'a> {
-    acks: &'a Mutex<Acks>,
+    backlog: &'a Backlog,
     ids: Vec<JobId>,
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        let flying = &mut self.acks.lock().flying;
+        let mut acks = self.backlog.acks.lock();
         for id in &self.ids {
-            if let Some(place) = flying.iter().position(|flying| flying == id) {
-                flying.swap_remove(place);
+            if let Some(place) = acks.flying.iter().position(|flying| flying == id) {
+                acks.flying.swap_remove(place);
             }
         }
+        drop(acks);
+        self.backlog.landed.notify_all();
     }
 }
 
@@ -123,13 +127,21 @@ impl Backlog {
         acks.flying.extend(&ids);
         self.length.store(acks.waiting.len(), Ordering::Release);
         drop(acks);
-        (taken, Flight { acks: &self.acks, ids })
+        (taken, Flight { backlog: self, ids })
     }
 
     /// An ack that is written beside the backlog is on its way until the reply is dropped.
     pub(crate) fn send(&self, id: JobId) -> Flight<'_> {
         self.acks.lock().flying.push(id);
-        Flight { acks: &self.acks, ids: vec![id] }
+        Flight { backlog: self, ids: vec![id] }
+    }
+
+    /// Waits for those that others have on their way.
+    fn wait_landed(&self) {
+        let mut acks = self.acks.lock();
+        while !acks.flying.is_empty() {
+            acks = self.landed.wait(acks);
+        }
     }
 
     /// The jobs whose acks wait or are not answered for; they still belong to this node.
@@ -261,6 +273,12 @@ fn told(sink: &dyn Sink, finished: &Finished) {
         Kind::JobCancelled => Event::JobCancelled(result),
         _ => Event::JobReleased(result.job),
     });
+}
+
+/// As [`flush`], and waits for what the role has on its way. Not for threads of the engine, which would wait for themselves.
+pub fn flush_all(shared: &Shared) {
+    flush(shared);
+    shared.backlog.wait_landed();
 }
 
 /// Writes everything that waits, once; what the store does not answer for stays.

@@ -220,8 +220,12 @@ impl Engine {
         }
     }
 
-    /// Writes the acks that wait.
-    pub fn flush(&self) {
+    /// Writes the acks that wait, and waits for those on their way; not for threads of the engine.
+    pub fn flush_all(&self) {
+        acker::flush_all(&self.shared);
+    }
+
+    fn flush(&self) {
         acker::flush(&self.shared);
     }
 
