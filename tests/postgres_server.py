@@ -43,17 +43,18 @@ class Server:
 
     Args:
         folder: Where its data and its log are; made when it is missing.
-        version: 18 or 16.
+        version: 18 or 16; by default what ``ZJOBS_TEST_POSTGRES`` says.
         settings: More of postgresql.conf.
     """
 
-    def __init__(self, folder: Path, version: int = 18, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, version: int | None = None, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self.user = _NOBODY if os.geteuid() == 0 else None
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
         self.adopt(folder)
+        version = version or int(os.environ.get(VERSION, "18"))
         self.binaries = _binaries(version, folder, self.user)
         self.settings = dict(_SETTINGS) | dict(settings or {})
         self.process: subprocess.Popen[bytes] | None = None
@@ -131,7 +132,7 @@ class Server:
 def running(version: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server that is gone afterwards, with all that it had."""
     folder = Path(tempfile.mkdtemp(prefix="zjobs-postgres-"))
-    server = Server(folder, version or int(os.environ.get(VERSION, "18")), settings)
+    server = Server(folder, version, settings)
     try:
         server.create()
         server.start()

@@ -14,6 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 import sqlalchemy
+from django.conf import settings as django_settings
 from django.db.backends.postgresql.base import DatabaseWrapper
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -127,6 +128,8 @@ async def an_async_alchemy_session(jobs, url):
 
 @asynccontextmanager
 async def a_django(jobs, url):
+    if not django_settings.configured:
+        django_settings.configure()
     parts = psycopg.conninfo.conninfo_to_dict(url)
     settings = {
         "NAME": parts["dbname"], "USER": parts["user"], "HOST": parts["host"], "PORT": parts["port"], "PASSWORD": "",

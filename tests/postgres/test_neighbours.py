@@ -154,7 +154,7 @@ def test_opposite_orders_of_locking_are_tried_again(server, url):
 
 
 def test_notifications_that_find_no_room_fail_no_enqueue(schema):
-    with postgres_server.running(settings={"max_notify_queue_pages": "64"}) as server:
+    with postgres_server.running(18, {"max_notify_queue_pages": "64"}) as server:
         jobs = zjobs.Supervisor(f"{server.url}?schema={schema}", poll_interval_ms=200)
 
         @jobs.worker
