@@ -11,6 +11,7 @@ from typing import Any
 
 import aiosqlite
 import asyncpg
+import django
 import psycopg
 import pytest
 import sqlalchemy
@@ -130,6 +131,7 @@ async def an_async_alchemy_session(jobs, url):
 async def a_django(jobs, url):
     if not django_settings.configured:
         django_settings.configure()
+        django.setup()
     parts = psycopg.conninfo.conninfo_to_dict(url)
     settings = {
         "NAME": parts["dbname"], "USER": parts["user"], "HOST": parts["host"], "PORT": parts["port"], "PASSWORD": "",
