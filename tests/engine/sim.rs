@@ -45,6 +45,16 @@ fn without_a_bug_every_invariant_holds() {
     }
 }
 
+/// Each showed a defect once.
+const ONCE_FAILED: &[u64] = &[399_071];
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    for &seed in ONCE_FAILED {
+        assert_eq!(simulate(seed, Ground::Memory, None, Telling::Silent).err(), None, "make sim SEED={seed}");
+    }
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in 0..50 {

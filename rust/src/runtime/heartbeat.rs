@@ -81,11 +81,17 @@ impl Role for Heartbeat {
 
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let shared = self.shared.clone();
+        // What the reply is about: a job that was retried by hand meanwhile may be here again, under another lease.
+        let before: FxHashMap<JobId, Lease> =
+            shared.pool.held().iter().map(|held| (held.job.id, held.job.lease)).collect();
         match beat(&shared, store, now.moment)? {
             Pulse::Alive { cancel, lost, unknown } => {
                 shared.cancel_running(&cancel);
-                for id in lost {
-                    drop_lost(&shared, id);
+                let held = if lost.is_empty() { Vec::new() } else { shared.pool.held() };
+                for held in held.iter().filter(|held| before.get(&held.job.id) == Some(&held.job.lease)) {
+                    if lost.contains(&held.job.id) {
+                        drop_lost(&shared, held.job.id);
+                    }
                 }
                 self.reconcile(store, unknown, now.moment)?;
                 if shared.blocks && !sabotage::is_on(Sabotage::FollowSignalsOnly) {
