@@ -21,6 +21,7 @@ def way(request, server, schema):
         yield f"{server.url}?schema={schema}"
         return
     if shutil.which("pgbouncer") is None:
+        # It is no part of what a developer must have; PostgreSQL itself is started always.
         pytest.skip("PgBouncer is not installed")
     with postgres_server.pooler(server) as port:
         yield f"{server.url.replace(str(server.port), str(port))}?schema={schema}"

@@ -23,6 +23,7 @@ def opened(url, **settings):
         assert time.monotonic() < deadline
 
 
+# It is no part of what a developer must have; PostgreSQL itself is started always.
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
 def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, eventually):
     with postgres_server.pooler(server) as port:
