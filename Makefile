@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite crash-postgres crash-sqlite powerloss
+.PHONY: corrupt-sqlite crash-postgres crash-sqlite powerloss soak
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -67,6 +67,10 @@ crash-sqlite: $(BUILT) ## kill -9 workers and producer on one SQLite file, and a
 crash-postgres: $(BUILT) ## the same on PostgreSQL, which is killed too, and with workers stopped beyond their lease; STOPS= SERVERS=
 	cd tests && $(abspath $(PY)) -m crash --store postgres --kills $(KILLS) --stops $(or $(STOPS),50) --servers $(or $(SERVERS),100) \
 	  --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-postgres.json
+
+soak: $(BUILT) ## hours at half of peak rate with a fault each minute, judged and drawn: HOURS=2 STORE=sqlite|postgres|memory RATE=
+	cd tests && $(abspath $(PY)) -m soak --store $(STORE) --hours $(or $(HOURS),2) --fault-every $(or $(FAULT_EVERY),60) \
+	  $(if $(RATE),--rate $(RATE)) --seed $(or $(SEED),1) --result ../soak-$(STORE).json --picture ../soak-$(STORE).png
 
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss

@@ -1,0 +1,180 @@
+"""What happens to a soak: each fault by its name, with what it takes."""
+
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+import zjobs
+from crash.marks import Marks, now
+from postgres_server import Server
+from proxy import Proxy
+from soak.crew import Crew, Member
+from soak.producer import enqueue
+
+__all__ = ["FAULTS", "OF_STORE", "PAUSED", "QUEUE", "Faults", "kinds", "storm_of"]
+
+ZOMBIE = 6.0
+"""Seconds that a worker is stopped or cut off: longer than its lease and until somebody has looked."""
+PAUSED = 3.0
+STORM = 300
+"""Jobs that are cancelled at once."""
+QUEUE = "default"
+
+
+@dataclass(slots=True)
+class Faults:
+    """What they may be done to.
+
+    Args:
+        crew: The processes.
+        marks: Where the driver writes what it does.
+        client: A supervisor on the same store that runs nothing; ``None`` where nobody but its process has the store.
+        patience: Seconds that a lock or a snapshot is held.
+        rng: Chance.
+    """
+
+    crew: Crew
+    marks: Marks
+    client: zjobs.Supervisor | None
+    patience: float
+    rng: random.Random
+    file: Path | None = None
+    server: Server | None = None
+    proxy: Proxy | None = None
+    cut_off: Member | None = None
+    """The worker that reaches the server through the proxy."""
+    done: list[tuple[str, int, int]] = field(default_factory=list)
+    """What was done, from when to when."""
+
+    def do(self, name: str) -> None:
+        """Lets one fault happen, and waits until it is over."""
+        began = now()
+        FAULTS[name](self)
+        self.done.append((name, began, now()))
+
+
+def kinds(store: str, rng: random.Random) -> Iterator[str]:
+    """The faults of a store for ever, each as often as the others, in an order of chance."""
+    while True:
+        bag = list(OF_STORE[store])
+        rng.shuffle(bag)
+        yield from bag
+
+
+def kill(on: Faults) -> None:
+    victim = on.rng.choice(on.crew.mortals)
+    before = now()
+    victim.process.kill()
+    victim.process.wait()
+    on.marks.write("kill", victim.name, before, now())
+    victim.start()
+
+
+def freeze(on: Faults) -> None:
+    """A zombie: others have taken its jobs when it goes on as if nothing had happened."""
+    victim = on.rng.choice(on.crew.workers)
+    before = now()
+    victim.process.send_signal(signal.SIGSTOP)
+    time.sleep(ZOMBIE)
+    victim.process.send_signal(signal.SIGCONT)
+    on.marks.write("stop", victim.name, before, now())
+
+
+def server(on: Faults) -> None:
+    before, how = now(), on.rng.choice([signal.SIGKILL, signal.SIGQUIT])
+    on.server.stop(how)
+    on.server.start()
+    on.marks.write("server", how.name, before, now())
+
+
+def snapshot(on: Faults) -> None:
+    """A long read, which holds back the vacuum, or the copying of the log into the file."""
+    if on.server is not None:
+        with psycopg.connect(on.server.url) as reader:
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM zjobs.jobs")
+            time.sleep(on.patience)
+        return
+    with closing(sqlite3.connect(on.file, isolation_level=None, timeout=15)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM zjobs_jobs")
+        time.sleep(on.patience)
+        reader.execute("ROLLBACK")
+
+
+def lock(on: Faults) -> None:
+    """Another program that writes, and takes its time."""
+    with closing(sqlite3.connect(on.file, isolation_level=None, timeout=15)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        time.sleep(min(on.patience, 8.0))
+        writer.execute("ROLLBACK")
+
+
+def pause(on: Faults) -> None:
+    if on.client is None:
+        on.crew.producer.process.send_signal(signal.SIGUSR1)
+        time.sleep(PAUSED)
+        on.crew.producer.process.send_signal(signal.SIGUSR1)
+        return
+    on.client.pause_queue(QUEUE)
+    time.sleep(PAUSED)
+    on.client.resume_queue(QUEUE)
+
+
+def storm(on: Faults) -> None:
+    """Many jobs that are enqueued only to be cancelled."""
+    if on.client is None:
+        on.crew.producer.process.send_signal(signal.SIGUSR2)
+        time.sleep(PAUSED)
+        return
+    storm_of(on.client, on.marks, on.rng)
+
+
+def storm_of(jobs: zjobs.Supervisor, marks: Marks, rng: random.Random) -> None:
+    """Some are cancelled one by one, and what is left together."""
+    token = f"{now():x}"
+    enqueue(jobs, marks, token, [("unwanted", {"token": token})] * STORM, rng)
+    jobs.cancel_many(worker="unwanted")
+
+
+def cut(on: Faults) -> None:
+    """Every connection of one worker is reset."""
+    before = now()
+    on.proxy.cut()
+    time.sleep(0.5)
+    on.marks.write("server", "cut", before, now())
+
+
+def hole(on: Faults) -> None:
+    """The network of one worker drops every packet, for longer than its lease."""
+    before = now()
+    on.proxy.judge = lambda _: "hold"
+    time.sleep(ZOMBIE)
+    on.proxy.judge = lambda _: "pass"
+    on.proxy.cut()
+    on.marks.write("stop", on.cut_off.name, before, now())
+
+
+FAULTS: dict[str, Callable[[Faults], None]] = {
+    "kill": kill,
+    "freeze": freeze,
+    "server": server,
+    "snapshot": snapshot,
+    "lock": lock,
+    "pause": pause,
+    "storm": storm,
+    "cut": cut,
+    "hole": hole,
+}
+OF_STORE = {
+    "memory": ("freeze", "pause", "storm"),
+    "sqlite": ("kill", "kill", "freeze", "snapshot", "lock", "pause", "storm"),
+    "postgres": ("kill", "kill", "freeze", "server", "snapshot", "pause", "storm", "cut", "hole"),
+}
