@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError as FutureCancelledError
 from queue import SimpleQueue
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from zjobs._engine import Backoff, JobContext, Outcome
 from zjobs.codec import dump
@@ -33,6 +33,8 @@ _LOG = logging.getLogger("zjobs")
 _FRAMES = 60
 _OUR_FRAMES = {"zjobs._runner", "zjobs.signature", "asyncio.runners", "asyncio.base_events"}
 _BREATH = 32
+_Verdict: TypeAlias = Snooze | Cancel | Discard
+_VERDICTS = (Snooze, Cancel, Discard)
 
 
 def run_thread_slot(slot: "Slot") -> None:
@@ -77,12 +79,14 @@ async def _run_loop_slot(slot: "Slot", pristine: contextvars.Context) -> bool:
             outcome = await invoke(payload, ctx)
             if outcome is not None:
                 outcome = verdict(ctx, outcome)
-        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError included: the loop must go on
+        except GeneratorExit as error:
             outcome = failure(ctx, error)
-            if isinstance(error, GeneratorExit) and not _is_running(loop):
+            if not _is_running(loop):
                 # Not the handler's own: the coroutine is thrown away, and must not begin another job.
                 slot.put(outcome)
                 return False
+        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError included: the loop must go on
+            outcome = failure(ctx, error)
         invoke = payload = ctx = call = None
         while task is not None and task.cancelling():
             task.uncancel()
@@ -92,7 +96,9 @@ async def _run_loop_slot(slot: "Slot", pristine: contextvars.Context) -> bool:
             return True
         runs += 1
         if runs % _BREATH == 0:
-            # Coroutines that never wait must not starve the loop.
+            # Coroutines that never wait must not starve the loop. Whoever cancels this task meanwhile undoes no job.
+            slot.put(outcome)
+            outcome = None
             await asyncio.sleep(0)
     return False
 
@@ -106,13 +112,13 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 def verdict(ctx: JobContext, value: object) -> Outcome | None:
     """What a returned value means: a verdict of its own, a result to keep, or nothing."""
-    if isinstance(value, (Snooze, Cancel, Discard)):
-        return _said(value)
+    if issubclass(type(value), _VERDICTS):
+        return _said(cast("_Verdict", value))
     worker: Registered = ctx._worker  # noqa: SLF001 - the engine hands our own record back
     return Outcome.completed(dump("result", value)) if worker.keep_result else None
 
 
-def _said(value: Snooze | Cancel | Discard) -> Outcome:
+def _said(value: _Verdict) -> Outcome:
     match value:
         case Snooze():
             return Outcome.snoozed(value.seconds)
@@ -125,9 +131,10 @@ def _said(value: Snooze | Cancel | Discard) -> Outcome:
 def failure(ctx: JobContext, error: BaseException) -> Outcome:
     """The outcome of an attempt that raised. Never raises itself, whatever the exception does."""
     try:
-        if isinstance(error, (Snooze, Cancel, Discard)):
-            return _said(error)
-        stopped = isinstance(error, (asyncio.CancelledError, FutureCancelledError)) and ctx.cancelled
+        # Its type, not `isinstance`, which believes what a foreign `__class__` says.
+        if issubclass(type(error), _VERDICTS):
+            return _said(cast("_Verdict", error))
+        stopped = issubclass(type(error), (asyncio.CancelledError, FutureCancelledError)) and ctx.cancelled
         if stopped and not ctx.timed_out:
             # Asked to stop, and did: unless somebody wants the job cancelled, it goes back with its attempt.
             return Outcome.released()
@@ -361,9 +368,9 @@ class LoopCrew:
                 self._open(queue, self._new_slot(queue))
 
     def _open(self, queue: int, slot: "Slot") -> None:
-        task = asyncio.get_running_loop().create_task(
-            _run_loop_slot(slot, self._pristine), context=self._pristine.copy()
-        )
+        # Not by the loop's factory of tasks, which a handler may have changed.
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(_run_loop_slot(slot, self._pristine), loop=loop, context=self._pristine.copy())
         self._slots[task] = (queue, slot)
         task.add_done_callback(self._closed)
 
@@ -372,11 +379,15 @@ class LoopCrew:
         if place is None:
             return
         queue, slot = place
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("a coroutine slot broke; its job fails", exc_info=error)
+        # Somebody else may have cancelled it, between two jobs.
+        broken = task.cancelled() or task.exception() is not None
+        if broken:
             slot.put(_UNREADABLE)
-        elif not task.cancelled() and task.result():
+        if (broken or task.result()) and task.get_loop() is self._loop:
+            # Before anything is said: jobs may wait here for which nobody else comes.
             self._open(queue, slot)
+        if broken and not task.cancelled():
+            _LOG.error("a coroutine slot broke; its job fails and the slot goes on", exc_info=task.exception())
 
     def stop(self) -> None:
         """Ends the loop; coroutines that still run are cancelled."""

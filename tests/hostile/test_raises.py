@@ -1,0 +1,110 @@
+"""Whatever a handler raises, the failure is recorded as far as it can be read, and the slot goes on."""
+
+import asyncio
+import gc
+
+import pytest
+
+import zjobs
+from hostile.zoo import RAISED, raising
+from zjobs import JobState
+
+
+@pytest.mark.parametrize("case", RAISED)
+def test_what_a_handler_raises_is_its_jobs_failure(case, pen):
+    act, kind, text = RAISED[case]
+    (error,) = pen(act).visit().errors
+    assert error.kind == kind or kind is None
+    assert text in error.message
+    assert len(error.message) <= 4096
+    assert len(error.traceback.encode()) <= 16384
+    gc.collect()
+
+
+@pytest.mark.parametrize("case", ["SystemExit", "KeyboardInterrupt", "CancelledError", "endless text", "no name"])
+def test_a_hundred_hostile_jobs_take_no_slot_with_them(case, jobs, worker, eventually):
+    app = jobs(queues={"default": 3})
+    worker(app, RAISED[case].act, retry_strategy=lambda _attempt, _error: None)
+    worker(app, lambda: None, name="calm")
+    hundred = app.enqueue_many([("hostile", None)] * 100)
+    with app:
+        eventually(lambda: app.count(states=(JobState.DISCARDED,)) == len(hundred))
+        calm = app.enqueue_many([("calm", None)] * 10)
+        assert all(app.wait(job, 30).state is JobState.COMPLETED for job in calm)
+
+
+@pytest.mark.parametrize("verdict", ["Cancel", "Discard"])
+def test_a_verdict_with_an_unstorable_reason_is_still_that_verdict(verdict, pen):
+    state = {"Cancel": JobState.CANCELLED, "Discard": JobState.DISCARDED}[verdict]
+
+    def act():
+        raise getattr(zjobs, verdict)("a\ud800\0b" + "c" * 1_000_000)
+
+    (error,) = pen(act).visit(state).errors
+    assert error.message.startswith("a?\ufffdb")
+    assert len(error.message) <= 4096
+
+
+def test_a_traceback_begins_with_the_handlers_own_frame(pen):
+    (error,) = pen(raising(ValueError)).visit().errors
+    assert "zjobs/_runner.py" not in error.traceback
+    assert "in act" in error.traceback
+
+
+def test_memory_that_runs_out_fails_the_job_and_nothing_else(run_script):
+    done = run_script("""
+        import resource, zjobs
+        jobs = zjobs.Supervisor()
+
+        @jobs.worker(retry_strategy=lambda attempt, error: None)
+        def greedy():
+            block = []
+            while True:
+                block.append(bytearray(8_000_000))
+
+        @jobs.worker(retry_strategy=lambda attempt, error: None)
+        async def greedy_too():
+            greedy()
+
+        @jobs.worker(keep_result=True)
+        def modest():
+            return "fine"
+
+        with jobs:
+            jobs.wait(modest.enqueue(), 30)
+            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+            for worker in (greedy, greedy_too) * 3:
+                job = jobs.wait(worker.enqueue(), 30)
+                print(job.state, job.errors[0].kind)
+            print(jobs.result(modest.enqueue(), 30))
+    """)
+    assert done.stdout.splitlines() == ["discarded MemoryError"] * 6 + ["fine"], done.stderr
+    assert done.returncode == 0
+
+
+def test_a_custom_strategy_that_fails_costs_no_attempt(pen):
+    def confused(attempt, error):
+        raise SystemExit
+
+    (error,) = pen(raising(ValueError), retry_strategy=confused).visit().errors
+    assert error.kind == "ValueError"
+
+
+def test_a_coroutine_that_swallows_being_closed_is_still_one_failure(jobs, failed):
+    app = jobs(queues={"default": 1})
+
+    @app.worker
+    async def clings() -> None:
+        try:
+            raise GeneratorExit
+        finally:
+            await asyncio.sleep(0)
+
+    @app.worker(keep_result=True)
+    async def calm() -> str:
+        return "fine"
+
+    with app:
+        assert failed(app, clings.enqueue()).kind == "GeneratorExit"
+        assert app.result(calm.enqueue(), 30) == "fine"
