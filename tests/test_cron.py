@@ -112,6 +112,36 @@ def test_ordinary_dates_follow_the_calendar():
     assert [tick.day for tick in either] == [6, 13, 20, 27]
 
 
+@pytest.mark.parametrize(
+    ("fields", "days"),
+    [
+        ("0 0 1 * 5#3", [1, 16]),
+        ("0 0 15 * L5", [15, 30]),
+        ("0 0 13W * 6", [3, 10, 13, 17, 24, 31]),
+        ("0 0 L * sat#2", [10, 31]),
+        ("0 0 30-31 * */6", [3, 4, 10, 11, 17, 18, 24, 25, 30, 31]),
+        ("0 0 ? * 5#3", [16]),
+        ("0 0 1 * ?", [1]),
+    ],
+)
+def test_a_day_or_a_weekday_suffices_also_where_one_of_them_is_counted(fields, days):
+    found = Schedule(fields).between(utc(2025, 12, 31, 12), utc(2026, 1, 31, 12))
+    assert [tick.day for tick in found] == days
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ("0 22-1 2 1 *", [0, 1, 22, 23]),
+        ("0 22-1/1 2 1 *", [0, 1, 22, 23]),
+        ("0 1-7/3 2 oct-12,1-2/1 7-2/2,fri-7/2,sun-7", [1, 4, 7]),
+    ],
+)
+def test_a_range_may_run_over_the_end_of_its_field(fields, found):
+    ticks = Schedule(fields).between(utc(2026, 1, 1, 23, 59), utc(2026, 1, 2, 23, 59))
+    assert [tick.hour for tick in ticks] == found
+
+
 def test_six_fields_have_the_seconds_first():
     schedule = Schedule("*/20 30 6 * * *")
     found = schedule.between(utc(2026, 1, 1), utc(2026, 1, 2))
@@ -149,6 +179,15 @@ def test_an_alias_is_its_fields(alias, fields):
         "* * * * *\0",
         "* " * 1000,
         "\u0661 * * * *",
+        "0 5-5 * * *",
+        "0 0 * jan-1 *",
+        "0 0 * * sun-sun",
+        "0 0 * * 7-0",
+        "0 0 * * 7-7",
+        "0 0 * * 5-5#2",
+        "0 22-5/3 * * *",
+        "0 0 * nov-feb/2 *",
+        "* * * * * 1,fri-mon/2",
         5,
         None,
         b"* * * * *",

@@ -66,6 +66,13 @@ class Shelf:
             raise StoreFull(what)
 
 
+class Ended(Schedule):
+    """A schedule without another tick, as at the end of time."""
+
+    def next_after(self, moment):
+        return None
+
+
 class Node:
     """One driver and what it told."""
 
@@ -122,7 +129,7 @@ def test_without_entries_the_driver_rests(node):
 
 def test_the_earliest_entry_decides_when_to_wake(shelf, node):
     node.crontab.add(entry("hourly", "@hourly"))
-    node.crontab.add(entry("never", "0 0 1 1 1#5"))
+    node.crontab.add(dataclasses.replace(entry("never", "@yearly"), schedule=Ended("@yearly")))
     assert node.crontab.tick(NOON) == NOON + 60 * MINUTE
     node.crontab.add(entry())
     assert node.crontab.tick(NOON) == NOON + MINUTE

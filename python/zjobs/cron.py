@@ -2,7 +2,7 @@
 
 Expressions are croniter's (7 or later): five fields ``minute hour day month weekday``, six with **seconds first**, or
 ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``. When day and weekday are
-both restricted, either of them suffices.
+both restricted, which all but ``*`` and ``?`` do, either of them suffices.
 
 What happens when the zone changes its offset depends on the hour field alone:
 
@@ -61,9 +61,14 @@ _ALIASES = {
 }
 _MOST_TEXT = 255
 _WITH_SECONDS = 6
+_LAST = 99
 _SECOND = timedelta(seconds=1)
 # No zone goes away from an offset and back to it within so short a time; the tests look at every zone.
 _SAMPLE = timedelta(hours=12)
+_WEEKDAYS = {name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_NAMES = _WEEKDAYS | {name: number for number, name in enumerate(_MONTHS, 1)}
+_RANGE = re.compile(r"(?:^|,)([^,/-]+)-([^,/#-]+)(?:/0*(\d+))?")
 _RANDOM = re.compile(r"(^|[\s,])[rRhH](?=$|[\s,(/])")
 
 
@@ -155,14 +160,14 @@ class Schedule:
         fields, zone = self._fields.split(), ZoneInfo(self.timezone)
         fixed_hour = "*" not in fields[2 if len(fields) == _WITH_SECONDS else 1]
         once = fixed_hour and self.on_repeat is OnRepeat.ONCE
-        walls = croniter(" ".join(fields), moment, ret_type=datetime, second_at_beginning=True)
+        walls = [croniter(side, moment, ret_type=datetime, second_at_beginning=True) for side in _sides(fields)]
         try:
             at, offset = moment, _offset(zone, moment)
             wall = at + offset
             if once:
                 wall = max(wall, _end_of_repetition(zone, at) - _SECOND)
             while True:
-                found = walls.get_next(start_time=wall)
+                found = min(side.get_next(start_time=wall) for side in walls)
                 change = _first_change(zone, at, found - offset)
                 if change is None:
                     at, wall = found - offset, found
@@ -259,10 +264,35 @@ def _check_expression(expression: object) -> None:
         raise invalid("cron expression", rule, expression)
     if _RANDOM.search(fields):
         raise invalid("cron expression", "must not be random (R, H): give each schedule its own minute", expression)
+    for number, field in enumerate(fields.lower().split()[::-1]):
+        _check_ranges(field, expression, is_weekday=number == 0)
     try:
         croniter.expand(" ".join(fields.split()), second_at_beginning=True, strict=True)
     except Exception as error:  # noqa: BLE001 - a parser of free text: whatever it says, the text is wrong
         raise invalid("cron expression", f"{rule}; {error}", expression) from None
+
+
+def _check_ranges(field: str, expression: str, *, is_weekday: bool) -> None:
+    """Refuses the ranges that croniter takes for something else: 5-5 for all, and it loses count in 22-5/3."""
+    for first, last, step in _RANGE.findall(field):
+        low, high = (_NAMES.get(end, _LAST) if not end.isdecimal() else int(end) for end in (first, last))
+        if is_weekday:
+            low %= 7  # 0 is Sunday and 7 is, too: 7-2 begins with it, 0-7 is the whole week
+        if low == high or first == last:
+            raise invalid("cron expression", f"must not have a range with one end: write {first} or *", expression)
+        if low > high and step not in {"", "1"}:
+            raise invalid("cron expression", "must not step over the end of a field: write two ranges", expression)
+
+
+def _sides(fields: list[str]) -> list[str]:
+    """The expression, or its two sides when day and weekday are both restricted and either of them suffices.
+
+    croniter knows this rule, too, but takes both sides together when one of them is ``5#2``, ``L5`` or ``15W``.
+    """
+    *head, day, month, weekday = fields
+    if {day, weekday} & {"*", "?"}:
+        return [" ".join(fields)]
+    return [" ".join([*head, day, month, "*"]), " ".join([*head, "*", month, weekday])]
 
 
 def _check_zone(name: object) -> None:
