@@ -78,6 +78,11 @@ powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a S
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
 
+.PHONY: cron-oracle
+cron-oracle: $(BUILT) ## each change of each zone's offset meets 200 cron expressions: EXPRESSIONS= ZONES= RANDOM= SEED= choose
+	cd tests && PYTHONTZPATH= $(abspath $(PY)) -m cron_oracle $(if $(EXPRESSIONS),--expressions $(EXPRESSIONS)) \
+	  $(if $(ZONES),--zones $(ZONES)) $(if $(RANDOM),--random $(RANDOM)) $(if $(SEED),--seed $(SEED))
+
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check
 	$(VENV)/bin/ruff check

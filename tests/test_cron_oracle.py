@@ -1,0 +1,158 @@
+"""The oracle's own tests, and its short form; `make cron-oracle` runs it whole."""
+
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from cron_oracle import chance, compare, peers
+from cron_oracle.expressions import EXPRESSIONS
+from cron_oracle.fields import date_matches, read
+from cron_oracle.rule import Clock, Meaning, moment, next_tick, place
+from cron_oracle.zones import names, zones
+from zjobs.cron import Schedule
+
+HERE = Path(__file__).parent
+
+
+def utc(*parts):
+    return int(datetime(*parts, tzinfo=UTC).timestamp())
+
+
+@pytest.fixture(scope="module")
+def berlin():
+    """The zone, and its changes of 2026."""
+    (zone,) = zones(["Europe/Berlin"])
+    return zone, [change for change in zone.compared() if moment(change.at).year == 2026]
+
+
+def test_two_hundred_expressions_are_listed_and_all_are_accepted():
+    assert len(EXPRESSIONS) == len(set(EXPRESSIONS)) == 200
+    for expression in EXPRESSIONS:
+        Schedule(expression)
+
+
+def test_the_zones_are_those_of_the_pinned_package_and_their_files_are_read_right(berlin):
+    zone, changes = berlin
+    assert version("tzdata") in (HERE.parent / "pyproject.toml").read_text("utf-8")
+    assert [(change.at, change.before, change.after) for change in changes] == [
+        (utc(2026, 3, 29, 1), 3600, 7200),
+        (utc(2026, 10, 25, 1), 7200, 3600),
+    ]
+    assert len(zone.compared()) == 2 * 48
+    assert len(names()) > 590
+    # Moved over the date line: a day without a date.
+    (apia,) = zones(["Pacific/Apia"])
+    assert 86_400 in {change.after - change.before for change in apia.changes}
+
+
+def test_zones_with_the_same_offsets_count_once():
+    (zone,) = zones(["Europe/Berlin", "Europe/Vienna", "Europe/Rome"])
+    assert (zone.name, zone.also) == ("Europe/Berlin", ("Europe/Vienna", "Europe/Rome"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "days"),
+    [
+        ("0 0 13 * 5", [6, 13, 20, 27]),
+        ("0 0 L * *", [28]),
+        ("0 0 15W * *", [16]),
+        ("0 0 1W * *", [2]),
+        ("0 0 30W * *", [27]),
+        ("0 0 * * L5", [27]),
+        ("0 0 * * sun#2", [8]),
+        ("0 0 * * fri-sun#1", [1, 6, 7]),
+        ("0 0 26-3 * *", [1, 2, 3, 26, 27, 28]),
+        ("0 0 25-L * *", [25, 26, 27, 28]),
+        ("0 0 */10 * ?", [1, 11, 21]),
+        ("0 0 20/4 2-4 *", [20, 24, 28]),
+        ("0 0 * mar *", []),
+        ("0 0 ? * 1/2", [2, 4, 6, 9, 11, 13, 16, 18, 20, 23, 25, 27]),
+        ("0 0 * * 5-7/2", [1, 6, 8, 13, 15, 20, 22, 27]),
+    ],
+)
+def test_dates_of_february_2026_are_read_from_the_calendar(expression, days):
+    fields = read(expression)
+    assert [day for day in range(1, 29) if date_matches(fields, date(2026, 2, day))] == days
+
+
+def test_the_walk_sees_what_a_change_skips_and_repeats(berlin):
+    zone, (spring, autumn) = berlin
+    clock = Clock(zone)
+    gap, fold = place(zone, spring, clock), place(zone, autumn, clock)
+    assert [at for at, _ in gap.walk.skipped] == [spring.at] * 60
+    assert len(fold.walk.shown) - len(fold.walk.first) == 60
+    half_past_two = Meaning("30 2 * * *")
+    assert gap.walk.ticks(half_past_two, "once", gap.start, gap.end) == [spring.at]
+    assert gap.walk.ticks(half_past_two, "real", gap.start, gap.end) == []
+    assert fold.walk.ticks(half_past_two, "once", fold.start, fold.end) == [autumn.at - 1800]
+    assert fold.walk.ticks(half_past_two, "twice", fold.start, fold.end) == [autumn.at - 1800, autumn.at + 1800]
+    assert next_tick(clock, half_past_two, "once", spring.at) == spring.at + 23 * 3600 + 1800
+    assert next_tick(clock, Meaning("0 0 29 2 *"), "once", spring.at) == utc(2028, 2, 28, 23)
+
+
+class Late(Schedule):
+    """Runs a time that is skipped a second late."""
+
+    def between(self, start, end, limit=1000):
+        return [tick + (tick.minute == 0) * timedelta(seconds=1) for tick in super().between(start, end, limit)]
+
+
+def test_a_schedule_that_breaks_the_rule_is_found(berlin):
+    zone, (spring, autumn) = berlin
+    clock, meaning = Clock(zone), Meaning("30 2 * * *")
+
+    def wrong(change, schedule):
+        counts = compare.Counts()
+        compare.ours(place(zone, change, clock), meaning, schedule, 0, counts)
+        return len(counts.wrong)
+
+    for change in (spring, autumn):
+        assert wrong(change, Schedule("30 2 * * *", zone.name)) == 0
+    assert wrong(spring, Late("30 2 * * *", zone.name)) == 1
+    assert wrong(autumn, Schedule("31 2 * * *", zone.name)) == 2
+    assert wrong(autumn, Schedule("30 2 * * *", "Europe/London")) == 2
+    assert wrong(autumn, Schedule("30 2 * * *", zone.name, "twice")) == 0
+    assert wrong(autumn, Schedule("30 */1 * * *", zone.name)) == 2
+
+
+def test_a_peer_is_explained_only_by_doing_exactly_what_its_rule_says(berlin, monkeypatch):
+    zone, (_, autumn) = berlin
+    here, meaning = place(zone, autumn, Clock(zone)), Meaning("30 2 * * *")
+    assert peers.judge("cronsim", here, meaning) == peers.AGREES
+    assert peers.judge("croniter", here, meaning) == ("runs a fixed hour again when its time is repeated",)
+    monkeypatch.setattr(peers, "_ask_croniter", lambda *_: [autumn.at + 1800])
+    assert peers.judge("croniter", here, meaning) == (peers.UNEXPLAINED,)
+    monkeypatch.setattr(peers, "_ask_cronsim", lambda *_: [])
+    assert peers.judge("cronsim", here, meaning) == (peers.UNEXPLAINED,)
+
+
+def test_random_expressions_use_the_whole_language_and_most_are_accepted():
+    draw = random.Random(1)  # noqa: S311 - not for keys
+    made = [chance.expression(draw) for _ in range(3000)]
+    for sign in ("L", "W", "#", "?", "/", "-", ",", "sun", "mar", "*/"):
+        assert any(sign in text for text in made), sign
+    accepted = sum(_is_accepted(text) for text in made)
+    assert accepted > 2000
+
+
+def _is_accepted(text):
+    try:
+        Schedule(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.timeout(600)
+def test_a_chance_sample_of_zones_and_expressions_agrees_with_the_oracle():
+    command = [sys.executable, "-m", "cron_oracle", "--zones", "8", "--expressions", "6", "--random", "300"]
+    environment = os.environ | {"PYTHONTZPATH": "", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=HERE)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert done.stdout.splitlines()[-1].startswith("proved: ")
