@@ -3,6 +3,7 @@
 pub mod fixture;
 mod neighbours;
 pub mod sql;
+mod time;
 mod upkeep;
 
 use crate::conformance::conformance;

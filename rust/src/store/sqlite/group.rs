@@ -98,13 +98,14 @@ pub(super) fn transact(
     open: &mut Open,
     most: Synchronous,
     group: &[Arc<Ticket>],
-    now: Timestamp,
+    clock: impl Fn() -> Timestamp,
 ) -> rusqlite::Result<Outcomes> {
     let durable = group.iter().map(|ticket| ticket.durable).max();
     open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
     let connection = &open.connection;
     execute(connection, "BEGIN IMMEDIATE")?;
-    let mut transaction = Transaction { connection, now, news: Vec::new() };
+    // Not before: whoever waits for the lock would write a time from before what others have written meanwhile.
+    let mut transaction = Transaction { connection, now: clock(), news: Vec::new() };
     let done = match group {
         [alone] => one(&mut transaction, alone),
         several => all(&mut transaction, several),

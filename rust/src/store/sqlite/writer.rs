@@ -180,7 +180,7 @@ impl Writer {
     fn lead(&self, own: &Arc<Ticket>, clock: impl Fn() -> Timestamp) -> Vec<Signal> {
         let mut group = vec![own.clone()];
         group.append(&mut self.line.lock().waiting);
-        let (outcomes, news) = self.run(&group, clock());
+        let (outcomes, news) = self.run(&group, clock);
         for (ticket, outcome) in group.iter().zip(outcomes).rev() {
             ticket.answer(outcome);
         }
@@ -200,14 +200,14 @@ impl Writer {
         next.lead();
     }
 
-    fn run(&self, group: &[Arc<Ticket>], now: Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
+    fn run(&self, group: &[Arc<Ticket>], clock: impl Fn() -> Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
         let mut seat = self.seat.lock();
         let failed = |error: &Error| group.iter().map(|_| Err(error.clone())).collect();
         let open = match self.opened(&mut seat) {
             Ok(open) => open,
             Err(error) => return (failed(&error), Vec::new()),
         };
-        match transact(open, self.synchronous, group, now) {
+        match transact(open, self.synchronous, group, clock) {
             Ok((outcomes, news)) => {
                 let ours = |outcome: Verb<()>| outcome.map_err(|failed| self.place.meaning(failed));
                 (outcomes.into_iter().map(ours).collect(), news)
