@@ -105,27 +105,27 @@ impl Seat {
     }
 
     fn attempt<T>(&self, line: &mut Line, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T, Missed> {
-        let open = self.opened(line)?;
+        self.opened(line)?;
+        // Out of the line: a verb that panics takes the connection along, whose transaction may be open.
+        let Some(mut open) = line.open.take() else { return Err(Missed::NotSent(closed())) };
         open.used = System.moment();
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
         let run = async { timeout(self.patience, verb(session)).await };
-        match open.runtime.block_on(run) {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(failed)) => {
-                // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.
-                if session.is_closed() || failed.ends_the_session() {
-                    line.open = None;
-                }
-                Err(Missed::Failed(failed))
-            }
-            Err(_elapsed) => {
-                line.open = None;
-                Err(Missed::Late)
-            }
+        let ended = open.runtime.block_on(run);
+        let goes_on = match &ended {
+            Ok(Ok(_)) => true,
+            // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.
+            Ok(Err(failed)) => !(session.is_closed() || failed.ends_the_session()),
+            Err(_elapsed) => false,
+        };
+        if goes_on {
+            line.open = Some(open);
         }
+        ended.map_err(|_elapsed| Missed::Late)?.map_err(Missed::Failed)
     }
 
-    fn opened<'a>(&self, line: &'a mut Line) -> Result<&'a mut Open, Missed> {
+    /// Sees to it that there is a connection.
+    fn opened(&self, line: &mut Line) -> Result<(), Missed> {
         let here = std::process::id();
         if line.open.as_ref().is_some_and(|open| open.owner != here) {
             // In the child of a fork the connection is the parent's: it is left alone, not closed.
@@ -148,7 +148,7 @@ impl Seat {
         if line.open.is_none() {
             line.open = Some(self.open(here)?);
         }
-        line.open.as_mut().ok_or_else(|| Missed::NotSent(closed()))
+        Ok(())
     }
 
     fn open(&self, owner: u32) -> Result<Open, Missed> {
