@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite crash-postgres crash-sqlite powerloss soak
+.PHONY: corrupt-sqlite crash-points crash-postgres crash-sqlite powerloss soak zombies
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -72,6 +72,14 @@ soak: $(BUILT) ## hours at half of peak rate with a fault each minute, judged an
 	cd tests && $(abspath $(PY)) -m soak --store $(STORE) --hours $(or $(HOURS),2) --fault-every $(or $(FAULT_EVERY),60) \
 	  $(if $(RATE),--rate $(RATE)) --seed $(or $(SEED),1) --result ../soak-$(STORE).json --picture ../soak-$(STORE).png
 
+crash-points: $(BUILT) ## die, freeze and panic at every named place in the engine, on both stores; ROUNDS= STORE=sqlite or postgres
+	cd tests && for store in $(if $(filter sqlite postgres,$(STORE)),$(STORE),sqlite postgres); do \
+	  $(abspath $(PY)) -m crash.points --store $$store --rounds $(or $(ROUNDS),1) --result ../crash-points-$$store.json || exit 1; \
+	done
+
+zombies: $(BUILT) ## stop workers beyond their lease of one second, and see that nothing of theirs is accepted: ROUNDS=1000
+	cd tests && $(abspath $(PY)) -m crash.zombies --rounds $(or $(ROUNDS),1000) --result ../crash-zombies.json
+
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
 
@@ -88,7 +96,7 @@ lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(PY) tools/check_paths.py
-	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --quiet --workspace --all-targets --features zjobs-bindings/failpoints -- -D warnings
 	$(CARGO) clippy --locked --quiet --package zjobs-bindings -- -D warnings # as shipped, without the simulator
 	$(PY) -m pyright --pythonpath $(PY)
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml zjobs._engine
@@ -118,6 +126,7 @@ docs: $(BUILT) ## the page of the state table, and the engine's reference with e
 
 wheel: $(DEPS) ## a release wheel in dist/
 	$(MATURIN) build --release --locked --out dist
+	$(PY) tools/check_wheel.py dist/*.whl
 
 verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds, 200 kills
 	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
@@ -148,5 +157,5 @@ $(DEPS): pyproject.toml
 	@touch $@
 
 $(BUILT): $(DEPS) $(RUST_SOURCES)
-	$(MATURIN) develop --locked --profile $(PROFILE)
+	$(MATURIN) develop --locked --profile $(PROFILE) --features failpoints
 	@touch $@

@@ -3,10 +3,10 @@
 //! Five rings on a ground floor; each imports only inward:
 //!
 //! ```text
-//! error clock sync < state job outcome backoff unique telemetry < queue < store < runtime
+//! error clock sync failpoint < state job outcome backoff unique telemetry < queue < store < runtime
 //! ```
 //!
-//! * **Ground floor**: [`error`], [`clock`], [`sync`].
+//! * **Ground floor**: [`error`], [`clock`], [`sync`], [`failpoint`].
 //! * **Rules** (ring 1), pure: [`state`] decides every move of a job; [`job`] is the row and its limits;
 //!   [`outcome`] turns what a handler returned into the write that ends the attempt; [`backoff`], [`unique`],
 //!   [`telemetry`].
@@ -20,6 +20,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod error;
+pub mod failpoint;
 pub mod job;
 pub mod limits;
 pub mod outcome;

@@ -11,6 +11,8 @@ mod convert;
 mod detached;
 mod engine;
 mod errors;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod host;
 mod job;
 mod options;
@@ -68,6 +70,8 @@ mod _engine {
         let transitions = TRANSITIONS.iter().map(|row| (row.from.name(), row.event.name(), row.to.name()));
         module.add("TRANSITIONS", PyList::new(module.py(), transitions.collect::<Vec<_>>())?)?;
         module.add("EVENTS", PyList::new(module.py(), Kind::ALL.map(|(_, name)| name))?)?;
+        #[cfg(feature = "failpoints")]
+        super::failpoints::add(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::failpoint::{self, Point};
 use crate::job::JobId;
 use crate::outcome::{Ack, Outcome, settle};
 use crate::runtime::role::{Alarm, Now, Role, Wake};
@@ -90,6 +91,7 @@ impl Backlog {
         let length = acks.waiting.len();
         drop(acks);
         self.length.store(length, Ordering::Release);
+        failpoint::pass(Point::Queued);
         if length == 1 || length == batch {
             self.alarm.ring();
         }
@@ -108,6 +110,7 @@ impl Backlog {
     /// Writes up to `most` acks. Those that the store did not answer for wait again.
     fn write(&self, most: usize, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
         let (batch, _flight) = self.take(most);
+        failpoint::pass(Point::Flush);
         write(store, sink, batch).map_err(|(error, unwritten)| {
             if !sabotage::is_on(Sabotage::DropFailedAcks) {
                 let mut acks = self.acks.lock();
@@ -207,6 +210,7 @@ pub fn write(store: &dyn Store, sink: &dyn Sink, batch: Vec<Finished>) -> Result
                 return Err((error, mine));
             }
         };
+        failpoint::pass(Point::Flushed);
         for (finished, reply) in mine.into_iter().zip(replies) {
             if let Some(again) = answered(sink, finished, reply) {
                 left.push(again);

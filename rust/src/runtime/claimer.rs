@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::failpoint::{self, Point};
 use crate::job::Job;
 use crate::outcome::{Again, Failure, Outcome};
 use crate::runtime::pool::QueueIndex;
@@ -148,6 +149,9 @@ fn claim(shared: &Arc<Shared>, store: &dyn Store, queue: QueueIndex) -> Result<(
         Err(error) => return Err(error),
     };
     let count = jobs.len();
+    if count > 0 {
+        failpoint::pass(Point::Dispatch);
+    }
     let mut ready = Vec::with_capacity(count);
     for job in jobs {
         let lane = shared.registry.read().get(job.worker.as_str()).map(|registration| registration.lane);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::Result;
+use crate::failpoint::{self, Point};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Outcome;
 use crate::runtime::acker::Backlog;
@@ -195,6 +196,7 @@ impl Engine {
                     if shared.blocks && shared.pool.is_hungry(queue) {
                         shared.claim_alarm.ring();
                     }
+                    failpoint::pass(Point::Taken);
                     return Next::Job(running);
                 }
                 Next::Empty if !filled && shared.pool.is_hungry(queue) => {
@@ -218,6 +220,7 @@ impl Engine {
     /// As [`Engine::finish`], at a moment that the caller has just read.
     pub fn finish_at(&self, running: &Arc<Running>, outcome: Outcome, now: Moment) -> bool {
         let shared = &self.shared;
+        failpoint::pass(Point::Ended);
         if running.close() {
             let outcome = if running.timed_out() { timed_out(shared, running) } else { outcome };
             shared.settle_closed(running.clone(), outcome, now);

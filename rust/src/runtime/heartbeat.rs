@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::clock::Moment;
 use crate::error::Result;
+use crate::failpoint::{self, Point};
 use crate::job::{Job, JobId, Lease};
 use crate::outcome::Outcome;
 use crate::runtime::pool::QueueIndex;
@@ -63,6 +64,7 @@ impl Heartbeat {
             let leased =
                 job.node == Some(node) && self.unknown.get(&job.id).is_some_and(|suspect| suspect.lease == job.lease);
             if leased && !self.shared.holds(job.id) {
+                failpoint::pass(Point::Orphan);
                 self.shared.settle(orphan(job, node), Outcome::Released, now);
             }
         }
@@ -102,6 +104,7 @@ impl Role for Heartbeat {
             Pulse::Dead => {
                 self.unknown.clear();
                 lose_everything(&shared);
+                failpoint::pass(Point::Dead);
                 shared.node.reincarnate();
                 Ok(Wake::At(now.moment))
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::failpoint::{self, Point};
 use crate::job::JobId;
 use crate::outcome::Outcome;
 use crate::runtime::acker::{self, Acker};
@@ -181,6 +182,7 @@ impl Engine {
         for unrun in unrun {
             shared.settle(unrun, Outcome::Released, shared.clock.moment());
         }
+        failpoint::pass(Point::Drained);
         Ok(())
     }
 
@@ -239,6 +241,7 @@ impl Engine {
         self.lingers.store(false, Ordering::Release);
         crew.dismiss();
         self.flush();
+        failpoint::pass(Point::Parted);
         let shared = &self.shared;
         if let Err(error) = shared.store.depart(shared.node.id(), Duration::ZERO) {
             shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::store::Store;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::telemetry::{Event, Kind, Sink};
@@ -220,7 +221,10 @@ impl Service {
 
 impl Seat {
     fn tick(&mut self, now: Now, around: &Surroundings) {
-        let ticked = catch_unwind(AssertUnwindSafe(|| self.role.tick(now, &*around.store)));
+        let ticked = catch_unwind(AssertUnwindSafe(|| {
+            failpoint::tick(self.role.name());
+            self.role.tick(now, &*around.store)
+        }));
         let result = ticked.unwrap_or_else(|_| Err(Error::Internal(format!("the {} panicked", self.role.name()))));
         match result {
             Ok(wake) => {

@@ -24,6 +24,8 @@ mod json;
 pub mod memory;
 pub mod migrate;
 mod news;
+#[cfg(feature = "failpoints")]
+pub mod pierced;
 pub mod postgres;
 pub mod sql;
 pub mod sqlite;

@@ -36,6 +36,7 @@ use rusqlite::Connection;
 
 use crate::clock::{Clock, System, Timestamp};
 use crate::error::{Error, Result};
+use crate::failpoint::{Hand, Step as Moment};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
 use crate::state::State;
@@ -219,7 +220,17 @@ impl SqliteStore {
                 self.place.path.display()
             )));
         };
-        writer.write(durable, || self.time(), |news| self.tell(news), verb)
+        let hand = Hand::now();
+        let written = move |transaction: &mut Transaction<'_>| {
+            let done = verb(transaction)?;
+            hand.step(Moment::Written)?;
+            Ok(done)
+        };
+        let told = |news: &[Signal]| {
+            hand.pass(Moment::Committed);
+            self.tell(news);
+        };
+        writer.write(durable, || self.time(), told, written)
     }
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {

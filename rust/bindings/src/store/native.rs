@@ -33,6 +33,14 @@ pub(crate) struct NativeStore {
     born: u32,
 }
 
+/// The store as Python gets it; with places to die at in a build for tests (ADR 0019).
+pub(super) fn pierced(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    #[cfg(feature = "failpoints")]
+    return Arc::new(zjobs_engine::store::pierced::Pierced::new(store));
+    #[cfg(not(feature = "failpoints"))]
+    store
+}
+
 impl NativeStore {
     pub(super) fn new(inner: Arc<dyn Store>) -> Self {
         Self { inner: Detached::new(inner), listeners: Mutex::default(), born: birth() }

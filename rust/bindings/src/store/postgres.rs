@@ -8,7 +8,7 @@ use zjobs_engine::error::Result;
 use zjobs_engine::limits;
 use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore as EngineStore};
 
-use super::native::NativeStore;
+use super::native::{NativeStore, pierced};
 use super::steps::listed;
 use crate::errors::raised;
 use crate::registry::random;
@@ -36,7 +36,11 @@ impl PostgresStore {
         let config = PostgresConfig { create, ..config };
         let store = py.detach(|| EngineStore::open(config)).map_err(raised)?;
         let (place, schema, born_at) = (store.place(), store.schema().to_owned(), store.born_at().micros());
-        Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { place, schema, born_at }))
+        Ok(PyClassInitializer::from(NativeStore::new(pierced(Arc::new(store)))).add_subclass(Self {
+            place,
+            schema,
+            born_at,
+        }))
     }
 
     /// The server and the database, without user and password.

@@ -11,7 +11,7 @@ use zjobs_engine::store::sqlite::{Access, Create, Liveness, SqliteConfig, Sqlite
 use zjobs_engine::store::sqlite::{PATIENCE, apply, steps};
 
 use super::clock::ManualClock;
-use super::native::NativeStore;
+use super::native::{NativeStore, pierced};
 use super::steps::listed;
 use crate::errors::{invalid, raised};
 use crate::registry::random;
@@ -58,7 +58,8 @@ impl SqliteStore {
         };
         let store = py.detach(|| EngineStore::open(config)).map_err(raised)?;
         let path = store.path().to_owned();
-        Ok(PyClassInitializer::from(NativeStore::new(Arc::new(store))).add_subclass(Self { path, synchronous }))
+        Ok(PyClassInitializer::from(NativeStore::new(pierced(Arc::new(store))))
+            .add_subclass(Self { path, synchronous }))
     }
 
     /// The file, absolute and with links resolved.

@@ -4,6 +4,7 @@ use postgres_types::Type;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::failpoint::{self, Point};
 use crate::store::migrate::{Applied, Migration, Step, known, plan, steps};
 use crate::store::postgres::address::Address;
 use crate::store::postgres::dialect::Dialect;
@@ -60,9 +61,11 @@ impl Home<'_> {
 
     /// Applies what is missing, all of it or nothing. Several at once: one works, the others find nothing to do.
     pub(super) fn apply(&self) -> Result<Vec<Migration>> {
-        self.seat.call(Repeat::Safe, &async |session: &Session| {
+        let applied = self.seat.call(Repeat::Safe, &async |session: &Session| {
             session.transact(async |session| self.apply_missing(session).await).await
-        })
+        })?;
+        failpoint::pass(Point::Settled);
+        Ok(applied)
     }
 
     async fn apply_missing(&self, session: &Session) -> Verb<Vec<Migration>> {
@@ -76,9 +79,11 @@ impl Home<'_> {
         if !self.has_schema(session).await? {
             session.script(&format!("CREATE SCHEMA \"{}\"", self.dialect.schema())).await?;
         }
+        failpoint::pass(Point::Locked);
         session.script(&self.dialect.rendered(LEDGER)).await?;
         for step in &missing {
             session.script(&self.dialect.rendered(step.sql)).await?;
+            failpoint::pass(Point::Migrated);
             let version = i32::try_from(step.version).unwrap_or(i32::MAX);
             let record = self.dialect.rendered(RECORD);
             let checksum = step.checksum();
@@ -86,6 +91,7 @@ impl Home<'_> {
                 [(&version, Type::INT4), (&step.name, Type::TEXT), (&checksum, Type::TEXT)];
             session.once(&record, &parameters).await?;
         }
+        failpoint::pass(Point::Recorded);
         Ok(missing)
     }
 

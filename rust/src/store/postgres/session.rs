@@ -1,12 +1,13 @@
 //! One session with the server: statements prepared once, transactions, and what a lost one means.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::error::Error;
+use crate::failpoint::{Hand, Step, sending};
 use crate::store::postgres::dialect::Dialect;
 use crate::sync::Arc;
 
@@ -84,11 +85,13 @@ pub(super) struct Session {
     dialect: Arc<Dialect>,
     /// By the address of the statement's text in the table of queries.
     prepared: RefCell<HashMap<usize, Statement>>,
+    /// A transaction is open: its statements commit nothing.
+    within: Cell<bool>,
 }
 
 impl Session {
     pub(super) fn new(client: Client, kind: Kind, plans: Plans, dialect: Arc<Dialect>) -> Self {
-        Self { client, kind, plans, dialect, prepared: RefCell::default() }
+        Self { client, kind, plans, dialect, prepared: RefCell::default(), within: Cell::new(false) }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -102,21 +105,30 @@ impl Session {
     /// The rows that a statement gives.
     pub(super) async fn query(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<Vec<Row>> {
         if self.kind == Kind::Pooled {
-            return Ok(self.client.query_typed(self.dialect.text(sql), parameters).await?);
+            let request = self.client.query_typed(self.dialect.text(sql), parameters);
+            return Ok(sending(self.commits(sql), request).await?);
         }
         let statement = self.prepared(sql, parameters).await?;
         let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
-        Ok(self.client.query(&statement, &values).await?)
+        Ok(sending(self.commits(sql), self.client.query(&statement, &values)).await?)
     }
 
     /// How many rows a statement changed.
     pub(super) async fn execute(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<u64> {
         if self.kind == Kind::Pooled {
-            return Ok(self.client.execute_typed(self.dialect.text(sql), parameters).await?);
+            let request = self.client.execute_typed(self.dialect.text(sql), parameters);
+            return Ok(sending(self.commits(sql), request).await?);
         }
         let statement = self.prepared(sql, parameters).await?;
         let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
-        Ok(self.client.execute(&statement, &values).await?)
+        Ok(sending(self.commits(sql), self.client.execute(&statement, &values)).await?)
+    }
+
+    /// Whether a statement changes something and is a transaction by itself.
+    fn commits(&self, sql: &str) -> bool {
+        cfg!(feature = "failpoints")
+            && !self.within.get()
+            && ["INSERT INTO", "UPDATE zjobs", "DELETE FROM", "zjobs.enqueue"].iter().any(|verb| sql.contains(verb))
     }
 
     async fn prepared(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<Statement> {
@@ -152,9 +164,15 @@ impl Session {
     pub(super) async fn transact<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
         let plans = if self.kind == Kind::Pooled { self.plans.script() } else { String::new() };
         self.script(&format!("BEGIN{plans}")).await?;
-        match body(self).await {
+        self.within.set(true);
+        let done = match body(self).await {
+            Ok(done) => Hand::now().step(Step::Written).map(|()| done).map_err(Failed::from),
+            Err(error) => Err(error),
+        };
+        self.within.set(false);
+        match done {
             Ok(done) => {
-                self.script("COMMIT").await?;
+                sending(true, self.script("COMMIT")).await?;
                 Ok(done)
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use crate::clock::Timestamp;
+use crate::failpoint::{self, Point};
 use crate::store::Signal;
 use crate::store::sqlite::connection::{Synchronous, Trust, trust};
 use crate::store::sqlite::meaning::is_poison;
@@ -63,7 +64,9 @@ impl Open {
     /// Copies what is in the WAL into the file, as far as readers allow; both are pressed onto the disk.
     pub(super) fn checkpoint(&mut self) -> rusqlite::Result<()> {
         self.pages.store(0, Ordering::Relaxed);
+        failpoint::pass(Point::Checkpoint);
         self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?;
+        failpoint::pass(Point::Checkpointed);
         self.loose = false;
         Ok(())
     }
@@ -114,7 +117,9 @@ pub(super) fn transact(
     let end = done.and_then(|outcomes| {
         // A lone call that failed has taken everything back.
         if !connection.is_autocommit() {
+            failpoint::pass(Point::Grouped);
             execute(connection, "COMMIT")?;
+            failpoint::pass(Point::Shared);
         }
         Ok((outcomes, news))
     });
@@ -155,6 +160,7 @@ fn all(transaction: &mut Transaction<'_>, group: &[Arc<Ticket>]) -> rusqlite::Re
             execute(connection, "ROLLBACK TO call")?;
         }
         execute(connection, "RELEASE call")?;
+        failpoint::pass(Point::Between);
         outcomes.push(outcome);
     }
     Ok(outcomes)

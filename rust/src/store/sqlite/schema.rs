@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::clock::{Clock, System, Timestamp};
 use crate::error::Result;
+use crate::failpoint::{self, Point};
 use crate::store::migrate::{self, Applied, Migration, Step, known, plan};
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::connection::{Trust, trust};
@@ -72,10 +73,12 @@ fn migrate(connection: &mut Connection, place: &Place, now: Timestamp) -> Result
     if missing.is_empty() {
         return Ok(missing);
     }
+    failpoint::pass(Point::Locked);
     let steps = || -> rusqlite::Result<()> {
         transaction.execute_batch(LEDGER)?;
         for step in &missing {
             transaction.execute_batch(step.sql)?;
+            failpoint::pass(Point::Migrated);
             transaction.execute(
                 "INSERT INTO zjobs_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
                 params![step.version, step.name, step.checksum(), now.0],
@@ -84,7 +87,9 @@ fn migrate(connection: &mut Connection, place: &Place, now: Timestamp) -> Result
         Ok(())
     };
     steps().map_err(failed)?;
+    failpoint::pass(Point::Recorded);
     transaction.commit().map_err(failed)?;
+    failpoint::pass(Point::Settled);
     Ok(missing)
 }
 
