@@ -72,10 +72,9 @@ soak: $(BUILT) ## hours at half of peak rate with a fault each minute, judged an
 	cd tests && $(abspath $(PY)) -m soak --store $(STORE) --hours $(or $(HOURS),2) --fault-every $(or $(FAULT_EVERY),60) \
 	  $(if $(RATE),--rate $(RATE)) --seed $(or $(SEED),1) --result ../soak-$(STORE).json --picture ../soak-$(STORE).png
 
-crash-points: $(BUILT) ## die, freeze and panic at every named place in the engine, on both stores; ROUNDS= STORE=sqlite or postgres
-	cd tests && for store in $(if $(filter sqlite postgres,$(STORE)),$(STORE),sqlite postgres); do \
-	  $(abspath $(PY)) -m crash.points --store $$store --rounds $(or $(ROUNDS),1) --result ../crash-points-$$store.json || exit 1; \
-	done
+crash-points: $(BUILT) ## die, freeze and panic at every named place in the engine, on both stores; ROUNDS=, STORE=sqlite or postgres
+	cd tests && $(abspath $(PY)) -m crash.points --stores $(or $(filter sqlite postgres,$(STORE)),sqlite postgres) \
+	  --rounds $(or $(ROUNDS),1) --result ../crash-points.json
 
 zombies: $(BUILT) ## stop workers beyond their lease of one second, and see that nothing of theirs is accepted: ROUNDS=1000
 	cd tests && $(abspath $(PY)) -m crash.zombies --rounds $(or $(ROUNDS),1000) --result ../crash-zombies.json

@@ -11,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.checker import judge
 from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run, Stop
+from crash.places import places
+from zjobs import _engine
 
 COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
 SECOND = 10**9
@@ -28,9 +30,20 @@ SECOND = 10**9
 def test_crashes_lose_nothing_and_run_nothing_twice_at_once(tmp_path, store, faults):
     result = tmp_path / "result.json"
     options = [word for name, count in faults.items() for word in (f"--{name}", str(count))]
-    command = [sys.executable, "-m", "crash", "--store", store, *options, "--jobs", "15000", "--pause", "0.4"]
+    folder = str(tmp_path / "run")
+    options += ["--jobs", "15000", "--pause", "0.4", "--folder", folder, "--result", str(result)]
+    crash("crash", "--store", store, *options)
+    found = json.loads(result.read_text())
+    assert {name: found[name] for name in faults} == faults
+    assert (found["lost"], found["stuck"], found["overlaps"], found["other"]) == (0, 0, 0, 0)
+    assert found["reruns"] <= found["running_or_unflushed"]
+    assert found["jobs"] > 14_000
+
+
+def crash(module, *options):
+    """Runs one of the crash runs; its result is what it says last."""
     ended = subprocess.run(
-        [*command, "--folder", str(tmp_path / "run"), "--result", str(result)],
+        [sys.executable, "-m", module, *options],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
@@ -38,11 +51,43 @@ def test_crashes_lose_nothing_and_run_nothing_twice_at_once(tmp_path, store, fau
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith("proved: ")
+
+
+def points(folder, store):
+    """The short form for one store."""
+    result = folder / "result.json"
+    crash("crash.points", "--stores", store, "--few", "--folder", str(folder / "run"), "--result", str(result))
+    return json.loads(result.with_stem(f"result-{store}").read_text())
+
+
+@pytest.mark.timeout(300)
+def test_at_every_named_place_of_the_store_in_a_file_a_process_dies_and_others_take_over(tmp_path):
+    found = points(tmp_path, "sqlite")
+    named = {place.name for place in places("sqlite")}
+    assert (found["places"], found["missed"]) == (len(named), [])
+    assert found["died_at"] == len(named)
+    assert found["kills"] >= found["died_at"] - 4, "migrations are died at before there is anything to check"
+
+
+@pytest.mark.timeout(300)
+def test_at_places_around_each_commit_on_a_server_a_process_dies_and_others_take_over(tmp_path):
+    found = points(tmp_path, "postgres")
+    assert found["missed"] == []
+    assert found["died_at"] > 30
+
+
+@pytest.mark.timeout(300)
+def test_what_a_stopped_worker_writes_when_it_wakes_up_is_refused(tmp_path):
+    result = tmp_path / "result.json"
+    crash("crash.zombies", "--rounds", "10", "--result", str(result))
     found = json.loads(result.read_text())
-    assert {name: found[name] for name in faults} == faults
-    assert (found["lost"], found["stuck"], found["overlaps"], found["other"]) == (0, 0, 0, 0)
-    assert found["reruns"] <= found["running_or_unflushed"]
-    assert found["jobs"] > 14_000
+    assert (found["refused"], found["wrong"], found["stops"]) == (10, 0, 10)
+
+
+def test_every_place_of_the_engine_is_died_at_on_some_store():
+    planned = {place.name for store in ("sqlite", "postgres") for place in places(store) if place.action == "kill"}
+    assert planned == set(_engine._failpoints())
 
 
 def evidence():
@@ -123,6 +168,18 @@ def test_a_process_that_was_stopped_beyond_its_lease_may_run_on_beside_the_next_
     assert rules_broken(found) == {"overlap", "re-run"}
     found.stops = [Stop("worker-0-1", 11 * SECOND, 13 * SECOND)]
     assert rules_broken(found) == set()
+
+
+def test_what_a_slot_had_taken_when_its_process_was_stopped_may_begin_when_it_goes_on():
+    found = evidence()
+    found.kills = []
+    found.runs[0].begin = found.runs[0].end = 13 * SECOND + 7
+    found.runs[0].returned = True
+    found.stops = [Stop("worker-0-1", 11 * SECOND, 13 * SECOND)]
+    assert rules_broken(found) == set()
+    assert judge(found).late == 1
+    found.runs[0].begin = found.runs[0].end = 14 * SECOND
+    assert rules_broken(found) == {"overlap", "re-run"}
 
 
 def test_a_run_may_begin_while_its_process_is_being_killed():

@@ -1,17 +1,14 @@
 """`python -m crash`: drives, checks, prints one line and writes the result as JSON."""
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import postgres_server
-from crash.driver import Plan, Times, drive
-
-TESTS = Path(__file__).parents[1]
+from crash.driver import Plan, drive
+from crash.report import judged, name_of
 
 
 def main() -> int:
@@ -38,56 +35,18 @@ def main() -> int:
 def run(plan: Plan, folder: Path, result: Path, server: postgres_server.Server | None) -> int:
     database, marks = f"sqlite:///{folder / 'jobs.db'}" if server is None else server.url, folder / "marks"
     marks.mkdir()
-    commit = commit_here()
     times = drive(plan, database, marks, server)
-    # In a process of its own: two copies of SQLite must not meet on one file in one process.
-    command = [sys.executable, "-m", "crash.checker", database, str(marks)]
-    verdict = json.loads(subprocess.run(command, cwd=TESTS, check=True, capture_output=True).stdout)
-    found = {"commit": commit} | summary(plan, times, verdict)
-    result.write_text(json.dumps(found, indent=2) + "\n")
-    for rule, problems in verdict["problems"].items():
-        for problem in problems[:10]:
-            print(f"{rule}: {problem}", file=sys.stderr)
-    print(" ".join(f"{name}={value}" for name, value in found.items()))
-    return 0 if found["passed"] else 1
-
-
-def commit_here() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    told = subprocess.run(command, cwd=TESTS, check=False, capture_output=True, text=True)
-    return told.stdout.strip() or "unknown"
-
-
-def summary(plan: Plan, times: Times, verdict: dict) -> dict[str, object]:
-    problems = {rule: len(found) for rule, found in verdict["problems"].items()}
-    waits = sorted(verdict["waits"])
-    return {
-        "passed": not any(problems.values()),
+    about = {
         "seed": plan.seed,
-        "kills": verdict["kills"],
-        "stops": verdict["stops"],
-        "servers": verdict["servers"],
-        "jobs": verdict["jobs"],
-        "runs": verdict["runs"],
-        "lost": problems["lost"],
-        "stuck": problems["stuck"],
-        "overlaps": problems["overlap"],
-        "other": sum(problems.values()) - problems["lost"] - problems["stuck"] - problems["overlap"],
-        "reruns": verdict["reruns"],
-        "reruns_of_returned": verdict["unflushed"],
-        "running_or_unflushed": verdict["allowed"],
-        "most_reruns_of_one_kill": verdict["most"],
-        "oldest_unflushed_seconds": round(verdict["oldest"], 4),
-        "rescued": len(waits),
-        "rescue_p50_seconds": round(percentile(waits, 0.50), 4),
-        "rescue_p99_seconds": round(percentile(waits, 0.99), 4),
         "kill_seconds": round(times.kills, 1),
         "settle_seconds": round(times.settling, 1),
     }
-
-
-def percentile(ordered: list[float], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
+    passed, verdict = judged(database, marks, about, result)
+    faults = [f"{plan.kills} kills of processes"]
+    if server is not None:
+        faults += [f"{plan.stops} stops beyond the lease", f"{plan.servers} sudden ends of the server"]
+    print(f"{'proved' if passed else 'refuted'}: {', '.join(faults)} on {name_of(database)}, {verdict}")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

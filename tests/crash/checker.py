@@ -1,4 +1,4 @@
-"""The judge: what the marks and the file say together must be possible.
+"""The judge: what the marks, the file and its history say together must be possible.
 
 `python -m crash.checker DATABASE MARKS` prints a verdict as JSON. The rules:
 
@@ -12,18 +12,22 @@
   ran and what was not yet flushed.
 * **attempt**: leases and attempts grow from run to run, and the row agrees with the last of them.
 * **cancel**: what was cancelled by hand does not start any more, and ends cancelled.
+
+`audit` has those about the history of the rows, which the triggers of `history` wrote.
 """
 
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from crash import history
+from crash.audit import audit
 from crash.evidence import Evidence, Kill, Row, Run, Stop, gather
-from crash.jobs import FAILURES, SLOTS
+from crash.jobs import FAILURES, SLOTS, TICK
 
 __all__ = ["Verdict", "judge"]
 
@@ -34,6 +38,8 @@ CRASHES = 3
 KEPT_ERRORS = 10
 FLUSHED = 1_000_000_000
 """Nanoseconds after which the end of a run is written for certain: hundreds of ack windows."""
+LATE = 500_000_000
+"""Nanoseconds after a stop within which a handler begins whose job a slot had taken before."""
 BACKLOG = 4 * 256
 """Ends that may wait to be written before a process claims no more: four batches."""
 
@@ -60,6 +66,10 @@ class Verdict:
     """The most of them that one kill made necessary."""
     oldest: float = 0.0
     """Seconds before the kill at which the first of those handlers had returned, at most."""
+    late: int = 0
+    """Runs of processes that had been stopped, and began after a later one of their job."""
+    changes: int = 0
+    """Rows of the history."""
     waits: list[float] = field(default_factory=list)
     """Seconds from each kill to the next run of each job that it cut off."""
 
@@ -70,13 +80,19 @@ class Breaks:
     def __init__(self, evidence: Evidence) -> None:
         self._by_process: dict[str, list[Kill | Stop]] = defaultdict(list)
         self._outages = evidence.servers
+        self.panics = evidence.panics
         for one in sorted([*evidence.kills, *evidence.stops], key=lambda one: one.before):
             self._by_process[one.process].append(one)
 
     def after(self, run: Run) -> int | None:
         """The first moment since the run began when its process may have been gone."""
-        breaks = self._by_process.get(run.process, [])
-        return next((max(one.before, run.begin) for one in breaks if one.after >= run.begin), None)
+        for one in self._by_process.get(run.process, []):
+            if isinstance(one, Stop) and one.after + LATE >= run.begin:
+                # What a slot had taken before begins when the process goes on: nobody can prevent that.
+                return one.before
+            if one.after >= run.begin:
+                return max(one.before, run.begin)
+        return None
 
     def flushed(self, run: Run, death: int) -> bool:
         """Whether the end of the run was written for certain when its process died; nothing is without a server."""
@@ -89,8 +105,8 @@ class Breaks:
         return len(self._by_process.get(process, []))
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Judges everything that is known."""
+def judge(evidence: Evidence, changes: Iterable[history.Change] | None = None, *, serial: bool = True) -> Verdict:
+    """Judges everything that is known, and the history of the rows. ``serial``: it is in the order of commits."""
     verdict = Verdict(
         jobs=len(evidence.rows),
         runs=len(evidence.runs),
@@ -101,14 +117,18 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.damage != "ok":
         verdict.problems["integrity"].append(evidence.damage)
     by_job: dict[int, list[Run]] = defaultdict(list)
-    for run in sorted(evidence.runs, key=lambda run: run.begin):
+    for run in sorted(evidence.runs, key=lambda run: (run.lease, run.begin)):
         by_job[run.job].append(run)
     breaks = Breaks(evidence)
     for rule, problems in (
         ("lost", _lost(evidence)),
         (
             "stuck",
-            (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL),
+            (
+                f"job {row.id} is in state {row.state}"
+                for row in evidence.rows.values()
+                if row.state not in FINAL and not row.deleted
+            ),
         ),
         ("overlap", _overlaps(evidence, by_job, breaks)),
         ("re-run", _reruns(evidence, by_job, breaks, verdict)),
@@ -116,12 +136,21 @@ def judge(evidence: Evidence) -> Verdict:
         ("cancel", _cancels(evidence, by_job)),
     ):
         verdict.problems[rule].extend(problems)
+    if changes is not None:
+        for rule, problem in audit(evidence, _counted(changes, verdict), serial=serial):
+            verdict.problems[rule].append(problem)
     return verdict
+
+
+def _counted(changes: Iterable[history.Change], verdict: Verdict) -> Iterator[history.Change]:
+    for change in changes:
+        verdict.changes += 1
+        yield change
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:
     rows = evidence.rows
-    tokens = Counter(row.token for row in rows.values())
+    tokens = Counter(row.token for row in rows.values() if row.token != TICK)
     for batch in evidence.batches:
         there = tokens.pop(batch.token, 0)
         if batch.made is None:
@@ -138,10 +167,6 @@ def _lost(evidence: Evidence) -> Iterator[str]:
                 yield f"job {job} had the unique key of a new one and is not there"
     for token, there in tokens.items():
         yield f"{there} jobs of the enqueue {token!r}, which nobody meant"
-
-
-def _stuck(evidence: Evidence) -> Iterator[str]:
-    return (f"job {row.id} is in state {row.state}" for row in evidence.rows.values() if row.state not in FINAL)
 
 
 def _overlaps(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks) -> Iterator[str]:
@@ -170,6 +195,7 @@ def _reruns(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks, ve
     costs: Counter[str] = Counter()
     for job, runs in by_job.items():
         for run, after in pairwise(runs):
+            verdict.late += after.begin < run.begin
             # A failure that its handler raised is followed by the next attempt, whoever lives.
             if run.end is None or run.returned:
                 costs[run.process] += 1
@@ -201,7 +227,9 @@ def _rerun(job: int, run: Run, after: Run, breaks: Breaks, verdict: Verdict) -> 
     verdict.reruns += 1
     death = breaks.after(run)
     if death is None:
-        yield f"job {job} ran again although {run.process} was not killed"
+        # A batch of acks that a panic met is not written; its jobs are handed back.
+        if run.process not in breaks.panics:
+            yield f"job {job} ran again although {run.process} was not killed"
     elif run.end is None:
         verdict.waits.append((after.begin - death) / 1e9)
     elif breaks.flushed(run, death):
@@ -214,17 +242,19 @@ def _rerun(job: int, run: Run, after: Run, breaks: Breaks, verdict: Verdict) -> 
 def _attempts(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
     for job, runs in by_job.items():
         for run, after in pairwise(runs):
-            if after.lease <= run.lease or after.attempt <= run.attempt:
+            # An attempt that was given back is counted again.
+            least = run.attempt if evidence.handed_back else run.attempt + 1
+            if after.lease <= run.lease or after.attempt < least:
                 yield f"job {job}: lease {run.lease} -> {after.lease}, attempt {run.attempt} -> {after.attempt}"
         if job not in evidence.rows:
             yield f"job {job} ran and is not there"
     for row in evidence.rows.values():
-        yield from _row(row, by_job.get(row.id, []), handed_back=bool(evidence.servers))
+        yield from _row(row, by_job.get(row.id, []), handed_back=evidence.handed_back)
 
 
 def _row(row: Row, runs: list[Run], *, handed_back: bool) -> Iterator[str]:
     last = runs[-1] if runs else None
-    # A claim whose reply was lost with the server is handed back: its lease counts, its attempt does not.
+    # A claim whose reply was lost is handed back, and so is what a stop finds unrun: that is no attempt.
     uneven = row.attempt > row.lease if handed_back else row.attempt != row.lease
     if uneven or (last is not None and (last.lease, last.attempt) > (row.lease, row.attempt)):
         yield f"job {row.id} has attempt {row.attempt} and lease {row.lease} after {len(runs)} runs"
@@ -232,10 +262,12 @@ def _row(row: Row, runs: list[Run], *, handed_back: bool) -> Iterator[str]:
         yield f"job {row.id} is completed, and its last run did not return under lease {row.lease}"
     if row.state == DISCARDED and row.crashes < CRASHES:
         yield f"job {row.id} was discarded after {row.crashes} crashes"
-    if row.state == CANCELLED and row.worker != "unwanted":
+    if row.state == CANCELLED and row.worker not in {"unwanted", "chore", "once"}:
         yield f"job {row.id} of {row.worker} is cancelled, and nobody did that"
     lost = row.errors.count("NodeLost")
-    if len(row.errors) < KEPT_ERRORS and lost != row.crashes:
+    # A node that was told to end and left jobs behind has not crashed; the job's errors tell of it all the same.
+    unlike = lost < row.crashes if handed_back else lost != row.crashes
+    if len(row.errors) < KEPT_ERRORS and unlike:
         yield f"job {row.id} has {row.crashes} crashes and {lost} errors that say so"
     failures = row.errors.count("ValueError")
     if row.worker == "flaky" and row.state == COMPLETED and failures != FAILURES:
@@ -247,7 +279,7 @@ def _row(row: Row, runs: list[Run], *, handed_back: bool) -> Iterator[str]:
 def _cancels(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
     for cancel in evidence.cancels:
         row = evidence.rows.get(cancel.job)
-        if row is None or cancel.state in {"completed", "discarded"}:
+        if row is None or row.worker == "chore" or cancel.state in {"completed", "discarded"}:
             continue
         if row.state != CANCELLED:
             yield f"job {cancel.job} was cancelled while {cancel.state} and ended in state {row.state}"
@@ -256,7 +288,8 @@ def _cancels(evidence: Evidence, by_job: dict[int, list[Run]]) -> Iterator[str]:
 
 
 def main(database: str, folder: str) -> None:
-    verdict = judge(gather(database, Path(folder)))
+    serial = database.startswith("sqlite:")
+    verdict = judge(gather(database, Path(folder)), history.read(database), serial=serial)
     json.dump({name: getattr(verdict, name) for name in Verdict.__slots__}, sys.stdout)
 
 

@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash.jobs import open_patiently
+from crash.history import install
+from crash.jobs import SECONDS, open_patiently
 from crash.marks import Marks, now
 from postgres_server import Server
-from zjobs import JobState
+from zjobs import JobState, NotFound
 
-__all__ = ["MisbehavedError", "Plan", "Times", "drive"]
+__all__ = ["MisbehavedError", "Plan", "Times", "drive", "prepare", "settle"]
 
 WORKERS = 4
 STOPPED = 6.0
@@ -119,6 +122,7 @@ def drive(plan: Plan, database: str, folder: Path, server: Server | None = None)
         MisbehavedError: A process did not behave.
     """
     rng, marks, times = random.Random(plan.seed), Marks(folder, "driver"), Times()
+    prepare(database, marks)
     producer = Member("producer", 0, [str(plan.jobs), str(plan.rate), str(plan.seed)])
     crew = Crew(database, folder, [*(Member("worker", number, []) for number in range(WORKERS)), producer])
     faults = ["kill"] * plan.kills + ["stop"] * plan.stops + ["server"] * plan.servers
@@ -140,12 +144,22 @@ def drive(plan: Plan, database: str, folder: Path, server: Server | None = None)
                     restart(server, rng.choice([signal.SIGKILL, signal.SIGQUIT]), marks)
         times.kills = time.monotonic() - began
         began = time.monotonic()
-        settle(crew, producer)
+        settle(database, lambda: crew.check() or producer.process.poll() == 0)
         times.settling = time.monotonic() - began
         crew.stop(40)
     finally:
         crew.abandon()
     return times
+
+
+def prepare(database: str, marks: Marks) -> None:
+    """Makes the tables, and has every change of them written down."""
+    jobs = open_patiently(database)
+    jobs.count_by_state()
+    del jobs
+    install(database)
+    marks.write("clock", now(), time.time_ns())
+    marks.write("without-jobs", SECONDS)
 
 
 def kill(victim: Member, crew: Crew, marks: Marks) -> None:
@@ -172,13 +186,16 @@ def restart(server: Server, how: signal.Signals, marks: Marks) -> None:
     marks.write("server", how.name, before, now())
 
 
-def settle(crew: Crew, producer: Member) -> None:
-    jobs = open_patiently(crew.database)
+def settle(database: str, check: Callable[[], bool]) -> None:
+    """Waits until no job is live and ``check`` says that no more come, or nothing changes any more."""
+    jobs = open_patiently(database)
+    with suppress(NotFound):
+        jobs.pause_cron(SECONDS)
     seen, since = None, time.monotonic()
     while time.monotonic() - since < PATIENCE:
-        crew.check()
+        over = check()
         counts = jobs.count_by_state()
-        if producer.process.poll() == 0 and not any(counts[state] for state in LIVE):
+        if over and not any(counts[state] for state in LIVE):
             return
         if counts != seen:
             seen, since = counts, time.monotonic()

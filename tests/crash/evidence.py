@@ -2,15 +2,20 @@
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
 
-from crash import marks
+from crash import history, marks
 
-__all__ = ["Batch", "Cancel", "Evidence", "Kill", "Row", "Run", "Stop", "gather"]
+__all__ = ["Batch", "Cancel", "Evidence", "Kill", "Pause", "Row", "Run", "Stop", "gather"]
+
+
+_LATER = -1
+"""When a process died is not known until all marks are read."""
 
 
 @dataclass(slots=True)
@@ -64,8 +69,17 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A queue was paused for certain between two moments, in microseconds since 1970."""
+
+    queue: str
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One job as the file has it."""
+    """One job as the file has it, or had it when it was deleted."""
 
     id: int
     state: int
@@ -76,6 +90,7 @@ class Row:
     crashes: int
     key: str | None
     errors: tuple[str, ...]
+    deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -92,15 +107,49 @@ class Evidence:
     stops: list[Stop] = field(default_factory=list)
     servers: list[tuple[int, int]] = field(default_factory=list)
     """When the server was ended, and when it was there again."""
+    panics: set[str] = field(default_factory=set)
+    """Processes of which a service has panicked."""
+    frozen: list[Stop] = field(default_factory=list)
+    """Processes that stopped by themselves; among the stops, once it is known since when."""
+    handed_back: bool = False
+    """Some attempts were given back: a worker was told to end, or the reply to its claim was lost."""
+    pauses: list[Pause] = field(default_factory=list)
+    without_jobs: set[str] = field(default_factory=set)
+    """Schedules some of whose ticks have no jobs: they were missed, or meant so."""
+    clocks: tuple[int, int] = (0, 0)
+    """The boot-time clock and that of the day at one moment, in nanoseconds."""
+
+    def wall_of(self, boot: int) -> int:
+        """A time of the marks, in microseconds since 1970."""
+        return (boot - self.clocks[0] + self.clocks[1]) // 1000
 
 
 def gather(database: str, folder: Path) -> Evidence:
     """Reads the database and all marks. No process may be using a file."""
     rows, damage = read_server(database) if database.startswith("postgresql:") else read_file(database)
+    for change in history.read(database):
+        if change.what == "job" and change.after is None and change.before is not None:
+            rows[change.id] = _deleted(change, change.before)
     evidence = Evidence(rows, [], [], [], [], damage)
     for path in sorted(folder.glob("*.marks")):
         _add(evidence, path.stem, marks.read(path))
+    _date(evidence)
     return evidence
+
+
+def _date(evidence: Evidence) -> None:
+    """Nobody saw when a process died or froze by itself: it may have been just after the last of its marks."""
+    marked = defaultdict(list)
+    for run in evidence.runs:
+        marked[run.process] += [run.begin] if run.end is None else [run.begin, run.end]
+
+    def last(process: str, until: int) -> int:
+        return max((time for time in marked[process] if time <= until), default=0)
+
+    evidence.kills = [
+        one if one.before != _LATER else replace(one, before=last(one.process, one.after)) for one in evidence.kills
+    ]
+    evidence.stops += [replace(one, before=last(one.process, one.before)) for one in evidence.frozen]
 
 
 def _add(evidence: Evidence, process: str, lines: Iterable[list[str]]) -> None:
@@ -124,14 +173,45 @@ def _add(evidence: Evidence, process: str, lines: Iterable[list[str]]) -> None:
                 batch.met = [int(number) for number in rest[1:] if number.startswith("+")]
             case "cancelled":
                 evidence.cancels.append(Cancel(int(rest[0]), rest[1], int(rest[2])))
-            case "kill":
-                evidence.kills.append(Kill(rest[0], int(rest[1]), int(rest[2])))
-            case "stop":
-                evidence.stops.append(Stop(rest[0], int(rest[1]), int(rest[2])))
-            case "server":
-                evidence.servers.append((int(rest[1]), int(rest[2])))
             case _:
-                raise ValueError(f"{process} wrote the word {word!r}, which marks.py does not know")
+                _add_of_driver(evidence, process, word, rest)
+
+
+def _add_of_driver(evidence: Evidence, process: str, word: str, rest: list[str]) -> None:
+    """What befell the processes, and what holds for the whole run."""
+    match word:
+        case "kill":
+            evidence.kills.append(Kill(rest[0], int(rest[1]), int(rest[2])))
+        case "stop":
+            evidence.stops.append(Stop(rest[0], int(rest[1]), int(rest[2])))
+        case "server":
+            evidence.servers.append((int(rest[1]), int(rest[2])))
+            evidence.handed_back = True
+        case "clock":
+            evidence.clocks = int(rest[0]), int(rest[1])
+        case "by-hand":
+            evidence.handed_back = True
+        case "paused":
+            evidence.pauses.append(Pause(rest[0], int(rest[1]), int(rest[2])))
+        case "without-jobs":
+            evidence.without_jobs.add(rest[0])
+        case _:
+            _add_of_itself(evidence, process, word, rest)
+
+
+def _add_of_itself(evidence: Evidence, process: str, word: str, rest: list[str]) -> None:
+    """What processes did to themselves, at places where they were told to."""
+    match word:
+        case "died":
+            evidence.kills.append(Kill(rest[0], _LATER, int(rest[1])))
+        case "frozen":
+            evidence.frozen.append(Stop(rest[0], int(rest[1]), int(rest[2])))
+        case "panicked":
+            evidence.panics.add(rest[0])
+        case "refused":
+            pass
+        case _:
+            raise ValueError(f"{process} wrote the word {word!r}, which marks.py does not know")
 
 
 def read_server(url: str) -> tuple[dict[int, Row], str]:
@@ -154,6 +234,12 @@ def read_file(url: str) -> tuple[dict[int, Row], str]:
         return {row[0]: Row(*row[:8], errors=_kinds(row[8])) for row in rows}, damage
     finally:
         connection.close()
+
+
+def _deleted(change: history.Change, last: history.Side) -> Row:
+    errors = _kinds(change.errors)
+    counts = last.attempt, last.lease, last.crashes
+    return Row(change.id, last.state, change.name, change.token or "", *counts, change.unique_key, errors, deleted=True)
 
 
 def _kinds(errors: str | None) -> tuple[str, ...]:

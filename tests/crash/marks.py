@@ -10,6 +10,14 @@ nanoseconds on the boot-time clock, which all processes of a machine share. The 
 * ``kill name before after``, by the driver: that process was killed between these times.
 * ``stop name before after``: it was stopped between these times, longer than its lease, and went on.
 * ``server how before after``: the server was ended so, and started again, between these times.
+* ``refused job lease time``: the store has refused what this process wrote about a job. For `zombies` alone.
+* ``clock boot wall``, by the driver: what the two clocks said at one moment, the second in nanoseconds since 1970.
+* ``by-hand``, by the driver: workers are told to end, and jobs are deleted, during the run.
+* ``died name after``, by the driver: that process has died by itself before this time, after all that it has marked.
+* ``frozen name since until``, by the driver: it was seen to be stopped since then, and went on.
+* ``panicked name``, by the driver: a service of that process has panicked, and went on.
+* ``paused queue since until``: a queue was paused for certain between these times, in microseconds since 1970.
+* ``without-jobs name``: some ticks of that schedule have no jobs: they were missed, or meant so.
 """
 
 import os

@@ -34,7 +34,7 @@ def main(*arguments: str) -> None:
     rng = random.Random(f"{seed} {done}")
     marks = Marks(Path(folder), name)
     jobs = open_patiently(database)
-    kinds = Kinds.on(jobs, marks)
+    kinds = Kinds.on(jobs, marks, name)
     began, before = now(), done
     while done < most:
         count = min(most - done, max(1, round(rng.choice(BATCHES) * pace / 1000)))

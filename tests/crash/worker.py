@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from crash.jobs import Kinds, open_patiently
+from crash.jobs import SECONDS, TICK, Kinds, open_patiently
 from crash.marks import Marks
 
 
 def main(database: str, folder: str, name: str) -> None:
-    jobs = open_patiently(database)
-    Kinds.on(jobs, Marks(Path(folder), name))
+    jobs = open_patiently(database, name)
+    kinds = Kinds.on(jobs, Marks(Path(folder), name), name)
+    jobs.register_cron(SECONDS, "* * * * * *", kinds.ticked, {"token": TICK})
     jobs.run()
 
 

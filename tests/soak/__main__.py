@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import postgres_server
-from crash.__main__ import commit_here
+from crash.report import commit_here
 from proxy import Proxy
 from soak.driver import Ground, Plan, Told, measure_peak, soak
 from soak.verdicts import Judgement, judge
