@@ -90,6 +90,11 @@ cron-oracle: $(BUILT) ## each change of each zone's offset meets 200 cron expres
 	cd tests && PYTHONTZPATH= $(abspath $(PY)) -m cron_oracle $(if $(EXPRESSIONS),--expressions $(EXPRESSIONS)) \
 	  $(if $(ZONES),--zones $(ZONES)) $(if $(RANDOM),--random $(RANDOM)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: audit
+audit: $(BUILT) ## crates, packages, SQLite, actions, and the newest wheel's bill of materials; STRICT=1: all of it must run
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	$(PY) tools/audit.py $(if $(STRICT),--strict) $$(ls -t dist/*.whl 2>/dev/null | head -n 1)
+
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check
 	$(VENV)/bin/ruff check
@@ -126,6 +131,7 @@ docs: $(BUILT) ## the page of the state table, and the engine's reference with e
 wheel: $(DEPS) ## a release wheel in dist/
 	$(MATURIN) build --release --locked --out dist
 	$(PY) tools/check_wheel.py dist/*.whl
+	$(PY) tools/check_sbom.py "$$(ls -t dist/*.whl | head -n 1)"
 
 verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds, 200 kills
 	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
