@@ -73,7 +73,7 @@ def _fault(peer: str, here: Place, reading: Reading, found: list[int], theirs: l
     at, size = here.change.at, abs(here.change.after - here.change.before)
     forward = here.change.after > here.change.before
     lost, invented = set(theirs) - set(found), set(found) - set(theirs)
-    part_of_an_hour = bool(size % HOUR)
+    part_of_an_hour = bool(size % HOUR or here.clock.wall(at) % 60)
     over_midnight = here.clock.day(at - 1) != here.clock.day(at)
     if peer == "croniter":
         repeated = all(at <= tick < at + size for tick in lost) and not invented and not forward
