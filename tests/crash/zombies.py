@@ -33,6 +33,8 @@ LOOK = 0.01
 PATIENCE = 60.0
 MEANWHILE = ("completed", "failed", "running", "waiting", "cancelled")
 """What has become of the job when the zombie wakes up."""
+DISCARDED = "discarded"
+"""The same, when its node was found dead too often: on a busy machine a lease of one second may end by itself."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,6 @@ class Zombie:
     step: str = "idle"
     since: float = 0.0
     job: int = 0
-    lease: int = 0
     meanwhile: str = ""
     held: int = 0
     """The lease that this process has."""
@@ -63,7 +64,7 @@ class Round:
         self.store = self.jobs.store
         self.wrong: list[str] = []
         self.refused = self.beaten = 0
-        self.counts = dict.fromkeys(MEANWHILE, 0)
+        self.counts = dict.fromkeys((*MEANWHILE, DISCARDED), 0)
         self.zombies = [self._zombie(database, number) for number in range(asked.zombies)]
 
     def _zombie(self, database: str, number: int) -> Zombie:
@@ -114,9 +115,7 @@ class Round:
             return False
         if not zombie.seen_at:
             zombie.seen_at = now()
-        job = self._job(zombie)
-        if job.state is JobState.EXECUTING:
-            zombie.lease = job.lease
+        if self._job(zombie).state is JobState.EXECUTING:
             return False
         self._meanwhile(zombie)
         zombie.row = self._row(zombie)
@@ -127,6 +126,8 @@ class Round:
 
     def _meanwhile(self, zombie: Zombie) -> None:
         """Others do something with the job."""
+        if self._job(zombie).state is JobState.DISCARDED:
+            zombie.meanwhile = DISCARDED
         match zombie.meanwhile:
             case "cancelled":
                 self.jobs.cancel(zombie.job)
@@ -167,7 +168,7 @@ class Round:
         zombie.refused = len(refused)
         if self._row(zombie) != zombie.row:
             self.wrong.append(f"job {zombie.job} was {zombie.row} and is {self._row(zombie)}")
-        elif [int(word) for word in refused[-1][1:3]] != [zombie.job, zombie.lease]:
+        elif int(refused[-1][1]) != zombie.job or (zombie.held and int(refused[-1][2]) >= zombie.held):
             self.wrong.append(f"{zombie.actor.name} was refused {refused[-1]}, and had job {zombie.job}")
         else:
             self.refused += 1

@@ -34,7 +34,8 @@ fn hasten(milliseconds: u64) {
 
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     failpoint::arm_by_environment().map_err(raised)?;
-    module.add("_failpoints", wrap_pyfunction!(failpoints, module)?)?;
-    module.add("_arm", wrap_pyfunction!(arm, module)?)?;
-    module.add("_hasten", wrap_pyfunction!(hasten, module)?)
+    // Not by `add`, which would put them among what the module offers.
+    module.setattr("_failpoints", wrap_pyfunction!(failpoints, module)?)?;
+    module.setattr("_arm", wrap_pyfunction!(arm, module)?)?;
+    module.setattr("_hasten", wrap_pyfunction!(hasten, module)?)
 }
