@@ -291,10 +291,15 @@ pub struct Job {
     /// The limit of one attempt.
     pub timeout: Option<Duration>,
     /// What most jobs do not have.
-    pub details: Option<Box<Details>>,
+    pub details: Option<Arc<Details>>,
 }
 
 impl Job {
+    /// The parts that most jobs do not have, to change them; copies of the job keep theirs.
+    pub fn details_mut(&mut self) -> &mut Details {
+        Arc::make_mut(self.details.get_or_insert_default())
+    }
+
     /// The parts that most jobs do not have, empty where there are none.
     pub fn details(&self) -> &Details {
         static NONE: Details = Details {

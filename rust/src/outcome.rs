@@ -227,7 +227,7 @@ mod tests {
     fn the_third_crash_discards_and_a_shutdown_counts_none() {
         let mut job = running(1, 20);
         for (crashes, to) in [(0, State::Available), (1, State::Available), (2, State::Discarded)] {
-            job.details = Some(Box::new(Details { crashes, ..Details::default() }));
+            job.details_mut().crashes = crashes;
             assert_eq!(rescue(&job, RescueReason::NodeDied).unwrap().to, to);
             let shutdown = rescue(&job, RescueReason::Shutdown).unwrap();
             assert_eq!((shutdown.to, shutdown.attempt, shutdown.crashes), (State::Available, 0, crashes));
@@ -238,7 +238,7 @@ mod tests {
     fn a_rescue_on_the_last_attempt_discards_and_a_wanted_cancel_cancels() {
         assert_eq!(rescue(&running(5, 5), RescueReason::NodeDied).unwrap().to, State::Discarded);
         let mut job = running(1, 5);
-        job.details = Some(Box::new(Details { cancel_requested: true, ..Details::default() }));
+        job.details_mut().cancel_requested = true;
         assert_eq!(rescue(&job, RescueReason::NodeDied).unwrap().to, State::Cancelled);
     }
 

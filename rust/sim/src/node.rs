@@ -202,9 +202,10 @@ impl Node {
         }
         let asks = self.ears.asks.load(Ordering::Relaxed);
         let pool = self.engine.pool();
+        let refused = *self.refused.lock() == now;
         for queue in pool.indexes() {
             for lane in [Lane::Thread, Lane::Loop] {
-                if asks & bit(queue, lane) > 0 || (pool.ready(queue, lane) > 0 && *self.refused.lock() != now) {
+                if asks & bit(queue, lane) > 0 || (!refused && pool.ready(queue, lane) > 0) {
                     add(Action::Ask(queue, lane));
                 }
             }
@@ -214,12 +215,13 @@ impl Node {
                 add(Action::End(index));
             }
         }
-        let quiet = self.is_quiet();
         match life {
-            Life::Draining(until) | Life::Interrupted(until) if (quiet || until <= now) && !self.is_busy() => {
+            Life::Draining(until) | Life::Interrupted(until)
+                if (until <= now || self.is_quiet()) && !self.is_busy() =>
+            {
                 add(Action::GoOn);
             }
-            Life::Lingering if quiet => add(Action::GoOn),
+            Life::Lingering if self.is_quiet() => add(Action::GoOn),
             _ => {}
         }
     }

@@ -98,7 +98,7 @@ pub(crate) enum Did<'a> {
 }
 
 /// Of calls that say they changed nothing, every so many are looked at.
-const QUIET_LOOK: u32 = 4;
+const QUIET_LOOK: u32 = 16;
 
 impl Did<'_> {
     /// Whether it says that it changed no row.

@@ -55,7 +55,8 @@ pub(crate) struct World {
     store_clock: Arc<Skewed>,
     /// Collects the signals of one transaction, until the oracle has seen it.
     post: Arc<Post>,
-    nodes: Mutex<Vec<Arc<Node>>>,
+    /// Replaced as a whole, so that a look at it is one count.
+    nodes: Mutex<Arc<Vec<Arc<Node>>>>,
     client: Mutex<Option<Arc<Link>>>,
     rng: Mutex<Rng>,
     oracle: Mutex<Oracle>,
@@ -131,8 +132,7 @@ impl World {
 
     /// Lets go of everybody.
     pub(crate) fn part(&self) {
-        let nodes = std::mem::take(&mut *self.nodes.lock());
-        drop(nodes);
+        drop(std::mem::take(&mut *self.nodes.lock()));
         *self.client.lock() = None;
     }
 
@@ -260,7 +260,8 @@ impl World {
         let nodes = self.nodes();
         let first = self.random(|rng| rng.usize(..nodes.len().max(1)));
         let mut actions = std::mem::take(&mut *self.spare.lock());
-        let found = nodes.iter().cycle().skip(first).take(nodes.len()).find_map(|node| {
+        let (before, after) = nodes.split_at(first.min(nodes.len()));
+        let found = after.iter().chain(before).find_map(|node| {
             actions.clear();
             node.ready(now, &mut actions);
             let action = self.random(|rng| rng.choice(&actions).copied())?;
@@ -300,7 +301,7 @@ impl World {
 
     fn make_trouble(self: &Arc<Self>) {
         let faults = self.plan.faults;
-        let node = self.random(|rng| rng.choice(&*self.nodes.lock()).cloned());
+        let node = self.random(|rng| rng.choice(&**self.nodes.lock()).cloned());
         let Some(node) = node else { return self.start_node() };
         if self.chance(faults.crash * 10) {
             self.note(|| format!("node {} crashes", node.number));
@@ -323,7 +324,7 @@ impl World {
             self.store_clock.step(by);
         }
         let mut nodes = self.nodes.lock();
-        nodes.retain(|node| node.life() != Life::Gone || node.is_busy());
+        Arc::make_mut(&mut nodes).retain(|node| node.life() != Life::Gone || node.is_busy());
         let missing = nodes.iter().filter(|node| node.life() != Life::Gone).count() < self.plan.nodes;
         drop(nodes);
         if missing && self.chance(700) {
@@ -334,7 +335,7 @@ impl World {
     fn thaw(&self) {
         let now = self.time.moment();
         let nodes = self.nodes();
-        for node in &nodes {
+        for node in nodes.iter() {
             node.thaw(now);
         }
     }
@@ -352,7 +353,7 @@ impl World {
         self.oracle.lock().violation().is_some()
     }
 
-    fn nodes(&self) -> Vec<Arc<Node>> {
+    fn nodes(&self) -> Arc<Vec<Arc<Node>>> {
         self.nodes.lock().clone()
     }
 
@@ -382,7 +383,7 @@ impl World {
             if self.is_healed() {
                 node.deploy(&self.plan);
             }
-            self.nodes.lock().push(node);
+            Arc::make_mut(&mut self.nodes.lock()).push(node);
         }
     }
 }

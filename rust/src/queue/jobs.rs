@@ -11,6 +11,7 @@ use crate::job::{Details, Job, JobId, Lease, Name, NodeId, Payload, Priority};
 use crate::queue::leases::Holder;
 use crate::queue::names::Symbol;
 use crate::state::State;
+use crate::sync::Arc;
 
 const ROWS: usize = 16;
 const CHUNKS: usize = 64;
@@ -40,7 +41,7 @@ pub struct Row {
     /// The arguments.
     pub args: Payload,
     /// What most jobs do not have.
-    pub details: Option<Box<Details>>,
+    pub details: Option<Arc<Details>>,
     /// When it is or was due.
     pub scheduled_at: Timestamp,
     /// When it was enqueued.
@@ -84,7 +85,7 @@ pub struct Start {
     /// The limit of one attempt.
     pub timeout: Option<Duration>,
     /// What most jobs do not have.
-    pub details: Option<Box<Details>>,
+    pub details: Option<Arc<Details>>,
     /// Available or scheduled.
     pub state: State,
     /// When it is due.
@@ -119,7 +120,7 @@ impl Row {
 
     /// The details, made when there were none.
     pub fn details_mut(&mut self) -> &mut Details {
-        self.details.get_or_insert_default()
+        Arc::make_mut(self.details.get_or_insert_default())
     }
 
     /// The unique key it was enqueued with.

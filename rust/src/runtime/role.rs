@@ -70,7 +70,7 @@ impl Alarm {
 
     /// Whether it rang since the last look; resets it.
     pub fn take(&self) -> bool {
-        self.rung.swap(false, Ordering::AcqRel)
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -128,7 +128,7 @@ impl Model {
         if kept.job.state != State::Executing || kept.job.node != Some(node) || !lives {
             return Acked::LeaseLost;
         }
-        let details = kept.job.details.as_mut().unwrap();
+        let details = kept.job.details_mut();
         if details.cancel_requested && ack.event != Event::Cancel {
             return Acked::CancelRequested;
         }
@@ -218,7 +218,7 @@ impl Model {
             let now = self.now;
             let kept = self.find(*id).unwrap();
             let rescue = outcome::rescue(&kept.job, *reason).unwrap();
-            let details = kept.job.details.as_mut().unwrap();
+            let details = kept.job.details_mut();
             details.crashes = rescue.crashes;
             note(details, kept.job.attempt, now, rescue.error);
             kept.job.attempt = rescue.attempt;
@@ -230,7 +230,7 @@ impl Model {
     pub fn cancel(&mut self, id: JobId) -> Option<Cancelled> {
         let kept = self.find(id)?;
         if kept.job.state == State::Executing {
-            kept.job.details.as_mut().unwrap().cancel_requested = true;
+            kept.job.details_mut().cancel_requested = true;
             return Some(Cancelled::Requested(id));
         }
         kept.job.state.on(Event::Cancel, Attempts::Left).ok()?;
@@ -253,7 +253,7 @@ impl Model {
         kept.job.scheduled_at = now;
         kept.job.finished_at = None;
         kept.job.max_attempts = kept.job.max_attempts.max(kept.job.attempt + 1);
-        let details = kept.job.details.as_mut().unwrap();
+        let details = kept.job.details_mut();
         (details.cancel_requested, details.progress, details.result, details.crashes) = (false, None, None, 0);
         self.move_to(id, State::Available);
         Some(Retried::Done(id))

@@ -8,6 +8,7 @@ use zjobs_engine::job::{AttemptError, Details, Job, Name, Payload, Progress};
 use zjobs_engine::limits;
 use zjobs_engine::outcome::Failure;
 use zjobs_engine::state::State;
+use zjobs_engine::sync::Arc;
 use zjobs_engine::{JobId, Lease, NodeId, Priority};
 
 use crate::convert::{seconds, timestamp};
@@ -47,14 +48,14 @@ pub(super) fn built(fields: &Bound<'_, PyDict>) -> PyResult<Job> {
 
 /// The job with `fields` in the place of its own.
 pub(super) fn changed(mut job: Job, fields: &Bound<'_, PyDict>) -> PyResult<Job> {
-    let mut details = job.details.take().unwrap_or_default();
+    let mut details = Arc::unwrap_or_clone(job.details.take().unwrap_or_default());
     for (name, value) in fields {
         let name = text("field", &name)?;
         if !set(&mut job, &name, &value)? && !set_detail(&mut details, &name, &value)? {
             return Err(invalid("Job", "has no such field", name));
         }
     }
-    job.details = (*details != Details::default()).then_some(details);
+    job.details = (details != Details::default()).then(|| Arc::new(details));
     Ok(job)
 }
 

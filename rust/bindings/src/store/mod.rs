@@ -48,7 +48,7 @@ pub(crate) fn rescued(job: &Bound<'_, Job>, reason: &Bound<'_, PyAny>, now: &Bou
     let mut job = job.get().inner.clone();
     let rescue = outcome::rescue(&job, rows::jobs::reason(reason)?).map_err(raised)?;
     let Failure { kind, message, traceback } = rescue.error;
-    let details = job.details.get_or_insert_default();
+    let details = job.details_mut();
     details.errors.push(AttemptError { attempt: job.attempt, at: now, kind, message, traceback });
     let surplus = details.errors.len().saturating_sub(limits::ERRORS_KEPT);
     details.errors.drain(..surplus);

@@ -1,5 +1,6 @@
 //! Which changes of rows a call may make.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zjobs_engine::job::{Job, JobId};
@@ -40,7 +41,7 @@ impl Oracle {
         }
     }
 
-    fn compare(&mut self, did: &Did<'_>, new: Job) {
+    fn compare(&mut self, did: &Did<'_>, mut new: Job) {
         let at = place(new.id);
         if self.rows.len() <= at {
             self.rows.resize_with(at + 1, || None);
@@ -49,11 +50,12 @@ impl Oracle {
         }
         self.seen[at] = self.looks;
         match self.rows[at].take() {
-            Some(old) if old == new => {}
-            Some(old) => {
-                self.chronicles[at].untouched = false;
-                self.changed(did, &old, &new);
-                self.sound(&new);
+            Some(mut old) => {
+                if !is_unchanged(&mut old, &mut new) {
+                    self.chronicles[at].untouched = false;
+                    self.changed(did, &old, &new);
+                    self.sound(&new);
+                }
             }
             None => {
                 self.appeared(did, &new);
@@ -244,6 +246,17 @@ impl Oracle {
             format!("job {id}, {}: {:?} {:?} {:?}", row.state, row.inserted_at, row.attempted_at, row.finished_at)
         });
     }
+}
+
+/// Whether the two are equal; details that they share are not read. Both are left as they were.
+fn is_unchanged(old: &mut Job, new: &mut Job) -> bool {
+    if !matches!((&old.details, &new.details), (Some(old), Some(new)) if Arc::ptr_eq(old, new)) {
+        return old == new;
+    }
+    let (was, is) = (old.details.take(), new.details.take());
+    let unchanged = old == new;
+    (old.details, new.details) = (was, is);
+    unchanged
 }
 
 /// The jobs that a call says it has inserted.

@@ -19,7 +19,7 @@ impl World {
         self.note(|| "faults stop".into());
         self.healed.store(true, Ordering::Relaxed);
         self.store_clock.settle();
-        for node in self.nodes() {
+        for node in self.nodes().iter() {
             node.thaw(Moment::NEVER);
             node.deploy(&self.plan);
         }
@@ -51,7 +51,7 @@ impl World {
     pub(super) fn stop_all(self: &Arc<Self>) {
         let nodes = self.nodes();
         let ids: Vec<NodeId> = nodes.iter().filter_map(|node| node.standing()).map(|standing| standing.node).collect();
-        for node in &nodes {
+        for node in nodes.iter() {
             node.stop(self);
         }
         let end = self.time.moment() + crate::plan::DRAIN + crate::plan::GRACE + Duration::from_secs(10);

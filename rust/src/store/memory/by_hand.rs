@@ -88,12 +88,13 @@ fn begin_again(row: &mut Row) {
     row.max_attempts = row.max_attempts.max(row.attempt.saturating_add(1));
     row.set_finished_at(None);
     row.ended = Ended::Otherwise;
-    if let Some(details) = &mut row.details {
+    if let Some(shared) = &mut row.details {
+        let details = Arc::make_mut(shared);
         details.cancel_requested = false;
         details.progress = None;
         details.result = None;
         details.crashes = 0;
-        if **details == Details::default() {
+        if *details == Details::default() {
             row.details = None;
         }
     }

@@ -9,6 +9,7 @@ use crate::state::{Event, State};
 use crate::store::Enqueued;
 use crate::store::memory::index::Index;
 use crate::store::memory::tables::Tables;
+use crate::sync::Arc;
 use crate::unique::UniqueStrategy;
 
 impl Tables {
@@ -100,7 +101,7 @@ impl Index {
         let unique_key = new.unique.map(|unique| unique.key);
         let plain = unique_key.is_none() && new.tags.is_empty() && new.meta.is_none();
         let details =
-            (!plain).then(|| Box::new(Details { unique_key, tags: new.tags, meta: new.meta, ..Details::default() }));
+            (!plain).then(|| Arc::new(Details { unique_key, tags: new.tags, meta: new.meta, ..Details::default() }));
         let mut row = Row::new(Start {
             queue: self.queues.intern(&new.queue),
             worker: self.workers.intern(&new.worker),

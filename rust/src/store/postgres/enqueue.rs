@@ -13,6 +13,7 @@ use crate::store::postgres::session::{Parameter, Session, Verb};
 use crate::store::postgres::types::{At, Span};
 use crate::store::sql::postgres as sql;
 use crate::store::{Enqueued, Signal, json};
+use crate::sync::Arc;
 use crate::unique::UniqueStrategy;
 
 /// All or none when the session is in a transaction, or when no job has a unique key.
@@ -136,7 +137,7 @@ fn as_stored(new: &NewJob, id: JobId, state: State, scheduled_at: Timestamp, ins
         attempted_at: None,
         finished_at: None,
         timeout: new.timeout,
-        details: (!plain).then(|| Box::new(details())),
+        details: (!plain).then(|| Arc::new(details())),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::state::State;
 use crate::store::json;
 use crate::store::postgres::session::Verb;
 use crate::store::postgres::types::{At, Id, Json};
+use crate::sync::Arc;
 
 /// The columns of every statement that gives jobs.
 pub const COLUMNS: [&str; 23] = [
@@ -61,7 +62,7 @@ pub(super) fn job(row: &Row) -> Verb<Job> {
     })
 }
 
-fn details(row: &Row) -> Verb<Option<Box<Details>>> {
+fn details(row: &Row) -> Verb<Option<Arc<Details>>> {
     let text = |column| row.try_get::<_, Option<Json<'_>>>(column);
     let found = Details {
         cancel_requested: row.try_get(15)?,
@@ -73,7 +74,7 @@ fn details(row: &Row) -> Verb<Option<Box<Details>>> {
         result: text(21)?.map(payload),
         progress: text(22)?.and_then(|Json(text)| json::progress_of(text)),
     };
-    Ok((found != Details::default()).then(|| Box::new(found)))
+    Ok((found != Details::default()).then(|| Arc::new(found)))
 }
 
 fn payload(Json(text): Json<'_>) -> Payload {

@@ -10,6 +10,7 @@ use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::{Enqueued, Signal};
+use crate::sync::Arc;
 use crate::unique::UniqueStrategy;
 
 impl Transaction<'_> {
@@ -91,7 +92,7 @@ impl Transaction<'_> {
             attempted_at: None,
             finished_at: None,
             timeout: new.timeout,
-            details: (!plain).then(|| Box::new(details())),
+            details: (!plain).then(|| Arc::new(details())),
         })
     }
 }

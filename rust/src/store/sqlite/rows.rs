@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::job::{Details, Job, JobId, Lease, Name, NodeId, Payload, Priority};
 use crate::state::State;
 use crate::store::json;
+use crate::sync::Arc;
 
 /// The columns of every statement that gives jobs.
 pub const COLUMNS: [&str; 23] = [
@@ -61,7 +62,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(Job, Option<i64>)> {
     Ok((job, row.get(9)?))
 }
 
-fn details(row: &Row<'_>) -> rusqlite::Result<Option<Box<Details>>> {
+fn details(row: &Row<'_>) -> rusqlite::Result<Option<Arc<Details>>> {
     let cancel_requested: bool = row.get(15)?;
     let crashes: u16 = row.get(16)?;
     let empty = |column| Ok::<_, rusqlite::Error>(matches!(row.get_ref(column)?, ValueRef::Null));
@@ -74,7 +75,7 @@ fn details(row: &Row<'_>) -> rusqlite::Result<Option<Box<Details>>> {
     }
     let text = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
     let bytes = |text: Option<&str>| text.map(|text| Payload::from(text.as_bytes()));
-    Ok(Some(Box::new(Details {
+    Ok(Some(Arc::new(Details {
         unique_key: text(17)?.map(Into::into),
         tags: text(18)?.map(json::tags_of).unwrap_or_default(),
         meta: bytes(text(19)?),
