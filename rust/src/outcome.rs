@@ -177,7 +177,7 @@ fn refunded(attempt: u32, event: Event) -> u32 {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::job::{Details, Name, NodeId, Priority};
+    use crate::job::{Name, NodeId, Priority};
     use proptest::prelude::*;
 
     fn running(attempt: u32, max_attempts: u32) -> Job {

@@ -77,8 +77,12 @@ bugs! {
     ReleasesWithoutRefund breaks 13,
     /// Reconciliation hands back jobs whose acks are on their way.
     ForgetsAcksOnTheirWay breaks 13,
+    /// A late reply to a beat drops a newer lease of the same job.
+    BelievesLateReplies breaks 13,
     /// Acks whose write failed are dropped.
     DropsFailedAcks breaks 13,
+    /// Acks that were being written when that panicked are dropped.
+    LosesAcksInPanics breaks 13,
     /// Unique keys are ignored.
     IgnoresKeys breaks 14,
     /// A job that waits for a retry gives its unique key away.
@@ -133,9 +137,16 @@ bugs! {
     NeverPolls breaks 32,
     /// A node that stopped stays registered with what it had.
     NeverParts breaks 33,
+    /// A role that panicked is not tried again.
+    EndsAtPanics breaks 35,
 }
 
 impl Bug {
+    /// Whether it hides from a hunt: once it was a defect that one seed in hundreds of thousands showed.
+    pub const fn is_rare(self) -> bool {
+        matches!(self, Self::BelievesLateReplies)
+    }
+
     /// Whether the runtime's own rules are broken, whatever the store is.
     pub const fn is_of_the_runtime(self) -> bool {
         self.sabotage().is_some() || matches!(self, Self::NeverPolls)
@@ -161,6 +172,9 @@ impl Bug {
             Self::ForgetsAcksOnTheirWay => Some(Sabotage::ForgetAcksOnTheirWay),
             Self::DropsFailedAcks => Some(Sabotage::DropFailedAcks),
             Self::IgnoresLimits => Some(Sabotage::IgnoreLimits),
+            Self::BelievesLateReplies => Some(Sabotage::BelieveLateReplies),
+            Self::LosesAcksInPanics => Some(Sabotage::LoseAcksInPanics),
+            Self::EndsAtPanics => Some(Sabotage::EndAtPanics),
             _ => None,
         }
     }

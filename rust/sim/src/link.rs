@@ -17,7 +17,15 @@ use zjobs_engine::sync::Weak;
 use zjobs_engine::{Error, Result, Timestamp};
 
 use crate::oracle::Did;
-use crate::world::World;
+use crate::world::{Panic, World};
+
+/// On whose thread a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Person,
+    Slot,
+    Role,
+}
 
 /// One node's connection, or a client's.
 pub(crate) struct Link {
@@ -25,17 +33,44 @@ pub(crate) struct Link {
     /// Nodes by number from 0; clients have none.
     pub(crate) node: Option<usize>,
     dead: AtomicBool,
+    caller: Mutex<Caller>,
+    /// A role's call has panicked since the last look.
+    fell: AtomicBool,
     subscribers: Mutex<Vec<Weak<dyn Subscriber>>>,
 }
 
 impl Link {
     pub(crate) fn new(world: Arc<World>, node: Option<usize>) -> Self {
-        Self { world, node, dead: AtomicBool::new(false), subscribers: Mutex::default() }
+        Self {
+            world,
+            node,
+            dead: AtomicBool::new(false),
+            caller: Mutex::new(Caller::Person),
+            fell: AtomicBool::new(false),
+            subscribers: Mutex::default(),
+        }
     }
 
     /// From now on nothing passes.
     pub(crate) fn cut_for_good(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Says who calls from now on. Returns who did before.
+    pub(crate) fn set_caller(&self, caller: Caller) -> Caller {
+        std::mem::replace(&mut self.caller.lock(), caller)
+    }
+
+    /// Whether a role's call has panicked since the last look.
+    pub(crate) fn take_fell(&self) -> bool {
+        self.fell.swap(false, Ordering::Relaxed)
+    }
+
+    /// As a defect in a store would: without a word on the terminal.
+    fn fall(&self, verb: &str) -> ! {
+        self.world.note(|| format!("{verb} of {} panics", self.who()));
+        self.fell.store(*self.caller.lock() == Caller::Role, Ordering::Relaxed);
+        std::panic::resume_unwind(Box::new("a call panicked on purpose"))
     }
 
     pub(crate) fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
@@ -54,7 +89,12 @@ impl Link {
     ) -> Result<T> {
         let world = &self.world;
         self.living()?;
-        let fate = world.fate();
+        let survives = match *self.caller.lock() {
+            Caller::Person => false,
+            Caller::Slot => verb == "ack",
+            Caller::Role => true,
+        };
+        let fate = world.fate(survives);
         if fate.slow_before {
             world.meanwhile(self.node);
             self.living()?;
@@ -62,6 +102,9 @@ impl Link {
         if fate.refused {
             world.note(|| format!("{verb} of {} is refused", self.who()));
             return Err(down("refused"));
+        }
+        if fate.panic == Some(Panic::Before) {
+            self.fall(verb);
         }
         let result = commit(world.store());
         judge(world, &result);
@@ -74,6 +117,9 @@ impl Link {
             world.meanwhile(self.node);
         }
         self.living()?;
+        if fate.panic == Some(Panic::After) {
+            self.fall(verb);
+        }
         if fate.cut {
             world.note(|| format!("{verb} of {} is cut", self.who()));
             return Err(down("cut"));

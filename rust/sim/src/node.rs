@@ -11,12 +11,12 @@ use zjobs_engine::clock::{Clock, Moment};
 use zjobs_engine::job::{JobId, Name};
 use zjobs_engine::runtime::life::Group;
 use zjobs_engine::runtime::pool::Host;
-use zjobs_engine::runtime::role::Alarm;
+use zjobs_engine::runtime::role::{self, Alarm};
 use zjobs_engine::runtime::{Engine, Lane, Now, QueueIndex, Role, Wake};
 use zjobs_engine::store::Signal;
 
 use self::slots::{ALL, Task, bit};
-use crate::link::Link;
+use crate::link::{Caller, Link};
 use crate::oracle::Standing;
 use crate::plan::{Plan, UNKNOWN};
 use crate::time::Skewed;
@@ -42,6 +42,8 @@ struct Seat {
     alarm: Arc<Alarm>,
     rung: AtomicBool,
     due: AtomicU64,
+    /// When its last tick ended in a panic; 0 when it did not.
+    fell: AtomicU64,
     group: usize,
 }
 
@@ -109,6 +111,7 @@ impl Node {
             alarm,
             rung: AtomicBool::new(false),
             due: AtomicU64::new(0),
+            fell: AtomicU64::new(0),
             group,
         };
         let seats = groups.into_iter().enumerate();
@@ -245,6 +248,11 @@ impl Node {
 
     /// Does one of the things that [`Node::ready`] has named.
     pub(crate) fn act(&self, action: Action, world: &World) {
+        let before = self.link.set_caller(match action {
+            Action::Tick(_) => Caller::Role,
+            Action::End(_) => Caller::Slot,
+            Action::Hear | Action::Ask(..) | Action::GoOn => Caller::Person,
+        });
         match action {
             Action::Tick(seat) => self.tick(&self.seats[seat], world),
             Action::Hear => {
@@ -259,6 +267,7 @@ impl Node {
             Action::End(task) => self.end(task, world),
             Action::GoOn => self.go_on(world),
         }
+        self.link.set_caller(before);
     }
 
     fn tick(&self, seat: &Seat, world: &World) {
@@ -267,7 +276,10 @@ impl Node {
         seat.rung.store(false, Ordering::Relaxed);
         let now = Now::read(&*self.clock);
         world.note(|| format!("node {}: the {} ticks", self.number, role.name()));
-        let due = match role.tick(now, &*self.link) {
+        let ticked = role::attempt(&mut *role, now, &*self.link);
+        let fell = if self.link.take_fell() { world.time.moment() } else { Moment(0) };
+        seat.fell.store(fell.0, Ordering::Relaxed);
+        let due = match ticked {
             Ok(Wake::At(moment)) => moment,
             Ok(Wake::OnAlarm) => Moment::NEVER,
             Err(error) => {
@@ -322,7 +334,9 @@ impl Node {
         let buffered = pool.held().iter().map(|held| held.job.id).filter(|id| !runs.contains(id)).collect();
         let hungry = pool.indexes().filter(|queue| pool.is_hungry(*queue));
         let hungry = hungry.map(|queue| pool.name(queue).clone()).collect();
-        Some(Standing { node: self.engine.node(), buffered, hungry })
+        let fallen = self.seats.iter().map(|seat| Moment(seat.fell.load(Ordering::Relaxed)));
+        let fallen = fallen.filter(|fell| fell.0 > 0).min();
+        Some(Standing { node: self.engine.node(), buffered, hungry, fallen })
     }
 
     pub(crate) fn moment(&self) -> Moment {

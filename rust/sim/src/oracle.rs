@@ -60,6 +60,7 @@ pub const CHECKS: &[(u8, &str)] = &[
     (31, "acks are answered in time once the store answers"),
     (32, "a lost wake-up costs one poll interval at most"),
     (33, "a stop ends, and leaves nothing behind"),
+    (35, "a role that panicked runs again"),
 ];
 
 /// An invariant that did not hold.

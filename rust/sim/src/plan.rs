@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) store_steps: u32,
     /// A node stops in order.
     pub(crate) stops: u32,
+    /// The call of a role panics, before or after it was written.
+    pub(crate) panics: u32,
 }
 
 /// Everything about a seed that is decided before it starts.
@@ -71,7 +73,7 @@ fn known<T>(name: zjobs_engine::Result<T>) -> Vec<T> {
 }
 
 impl Plan {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, later: &mut Rng) -> Self {
         let blocks = rng.u32(..3) > 0;
         let mut rate = |most: u32| if rng.bool() { rng.u32(1..=most) } else { 0 };
         let faults = Faults {
@@ -84,6 +86,8 @@ impl Plan {
             node_steps: rate(50),
             store_steps: rate(20),
             stops: rate(25),
+            // Drawn from dice that came later, so that older seeds stay what they are.
+            panics: if later.u32(..4) == 0 { later.u32(1..=40) } else { 0 },
         };
         let queues = ["a", "b", "c"][..rng.usize(2..=3)].iter().flat_map(|name| known(Name::queue(name))).collect();
         let backoff = Backoff {

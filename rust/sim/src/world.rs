@@ -35,6 +35,13 @@ use crate::twins::{Post, Twins};
 /// How deep calls may be inside of calls.
 const DEPTH: usize = 3;
 
+/// When a call panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Panic {
+    Before,
+    After,
+}
+
 /// What becomes of a call.
 #[derive(Debug, Default, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each fault comes by itself")]
@@ -43,6 +50,8 @@ pub(crate) struct Fate {
     pub(crate) refused: bool,
     pub(crate) slow_after: bool,
     pub(crate) cut: bool,
+    /// Where it panics.
+    pub(crate) panic: Option<Panic>,
 }
 
 pub(crate) struct World {
@@ -59,6 +68,8 @@ pub(crate) struct World {
     nodes: Mutex<Arc<Vec<Arc<Node>>>>,
     client: Mutex<Option<Arc<Link>>>,
     rng: Mutex<Rng>,
+    /// The dice of faults that came later.
+    later: Mutex<Rng>,
     oracle: Mutex<Oracle>,
     healed: AtomicBool,
     depth: AtomicUsize,
@@ -73,8 +84,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, ground: Ground, bug: Option<Bug>, tells: bool) -> Result<Arc<Self>> {
-        let mut rng = Rng::with_seed(seed);
-        let plan = ground.fit(Plan::draw(&mut rng));
+        let (mut rng, mut later) = (Rng::with_seed(seed), Rng::with_seed(!seed));
+        let plan = ground.fit(Plan::draw(&mut rng, &mut later));
         let time = Arc::new(Timeline::default());
         let store_clock = Arc::new(Skewed::new(time.clone(), 0));
         let Laid { store, twins, folder } = ground.lay(&plan, bug, store_clock.clone())?;
@@ -93,6 +104,7 @@ impl World {
             nodes: Mutex::default(),
             client: Mutex::default(),
             rng: Mutex::new(rng),
+            later: Mutex::new(later),
             oracle,
             healed: AtomicBool::new(false),
             depth: AtomicUsize::new(0),
@@ -176,7 +188,8 @@ impl World {
         }
     }
 
-    pub(crate) fn fate(&self) -> Fate {
+    /// What becomes of a call; it may panic when its caller `survives` that.
+    pub(crate) fn fate(&self, survives: bool) -> Fate {
         if !self.plan.blocks || self.is_healed() {
             return Fate::default();
         }
@@ -186,7 +199,15 @@ impl World {
             refused: self.chance(faults.refuse),
             slow_after: self.chance(faults.slow),
             cut: self.chance(faults.cut),
+            panic: if survives { self.panic() } else { None },
         }
+    }
+
+    fn panic(&self) -> Option<Panic> {
+        let rate = self.plan.faults.panics;
+        let mut dice = self.later.lock();
+        let hit = rate > 0 && dice.u32(..1000) < rate;
+        hit.then(|| if dice.bool() { Panic::Before } else { Panic::After })
     }
 
     /// Others go on while a call of this node is on its way; a node that freezes meanwhile comes back first.

@@ -4,6 +4,8 @@
 //! wait here for company: at most the ack window, less when the node is idle, never more than a batch. A write that
 //! fails is kept and tried again; acks leave only when the store has answered for them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::failpoint::{self, Point};
@@ -40,6 +42,12 @@ impl Finished {
         let ack = settle(&running.job, outcome)?;
         Ok(Self { running, ack, ended })
     }
+
+    /// The same attempt where the store wants a cancel instead.
+    fn cancelled_instead(self) -> Option<Self> {
+        let ack = settle(&self.running.job, cancelled()).ok()?;
+        Some(Self { ack, ..self })
+    }
 }
 
 fn cancelled() -> Outcome {
@@ -64,10 +72,27 @@ struct Acks {
     flying: Vec<JobId>,
 }
 
-/// Acks on their way; they land with this, even when whoever hears of them panics.
+/// Acks on their way. They land with this, whatever happens to whoever carries them: those that the store did not answer
+/// for wait again.
 pub(crate) struct Flight<'a> {
     backlog: &'a Backlog,
     ids: Vec<JobId>,
+    left: Vec<Finished>,
+}
+
+impl Flight<'_> {
+    /// Writes them, and tells what came of it.
+    pub(crate) fn write(&mut self, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            failpoint::pass(Point::Flush);
+            write(store, sink, &mut self.left)
+        }));
+        let lost = if written.is_err() { Sabotage::LoseAcksInPanics } else { Sabotage::DropFailedAcks };
+        if sabotage::is_on(lost) {
+            self.left.clear();
+        }
+        written.unwrap_or_else(|_| Err(Error::Internal("writing acks panicked".into())))
+    }
 }
 
 impl Drop for Flight<'_> {
@@ -77,6 +102,10 @@ impl Drop for Flight<'_> {
             if let Some(place) = acks.flying.iter().position(|flying| flying == id) {
                 acks.flying.swap_remove(place);
             }
+        }
+        if !self.left.is_empty() {
+            acks.waiting.splice(0..0, self.left.drain(..));
+            self.backlog.length.store(acks.waiting.len(), Ordering::Release);
         }
         drop(acks);
         self.backlog.landed.notify_all();
@@ -107,36 +136,23 @@ impl Backlog {
         self.len() == 0
     }
 
-    /// Writes up to `most` acks. Those that the store did not answer for wait again.
-    fn write(&self, most: usize, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
-        let (batch, _flight) = self.take(most);
-        failpoint::pass(Point::Flush);
-        write(store, sink, batch).map_err(|(error, unwritten)| {
-            if !sabotage::is_on(Sabotage::DropFailedAcks) {
-                let mut acks = self.acks.lock();
-                acks.waiting.splice(0..0, unwritten);
-                self.length.store(acks.waiting.len(), Ordering::Release);
-            }
-            error
-        })
-    }
-
-    fn take(&self, most: usize) -> (Vec<Finished>, Flight<'_>) {
+    /// Takes up to `most` acks to write.
+    fn take(&self, most: usize) -> Flight<'_> {
         let mut acks = self.acks.lock();
         let most = most.min(acks.waiting.len());
         let keep = acks.waiting.split_off(most);
-        let taken = std::mem::replace(&mut acks.waiting, keep);
-        let ids: Vec<JobId> = taken.iter().map(|finished| finished.ack.id).collect();
+        let left = std::mem::replace(&mut acks.waiting, keep);
+        let ids: Vec<JobId> = left.iter().map(|finished| finished.ack.id).collect();
         acks.flying.extend(&ids);
         self.length.store(acks.waiting.len(), Ordering::Release);
-        drop(acks);
-        (taken, Flight { backlog: self, ids })
+        Flight { backlog: self, ids, left }
     }
 
-    /// An ack that is written beside the backlog is on its way until the reply is dropped.
-    pub(crate) fn send(&self, id: JobId) -> Flight<'_> {
+    /// One that is written beside the backlog.
+    pub(crate) fn send(&self, finished: Finished) -> Flight<'_> {
+        let id = finished.ack.id;
         self.acks.lock().flying.push(id);
-        Flight { backlog: self, ids: vec![id] }
+        Flight { backlog: self, ids: vec![id], left: vec![finished] }
     }
 
     /// Waits for those that others have on their way.
@@ -188,7 +204,7 @@ impl Role for Acker {
             return Ok(Wake::At(flush_at));
         }
         while !backlog.is_empty() {
-            backlog.write(config.ack_batch, store, &*shared.sink)?;
+            backlog.take(config.ack_batch).write(store, &*shared.sink)?;
         }
         self.since = None;
         shared.claim_alarm.ring();
@@ -196,25 +212,24 @@ impl Role for Acker {
     }
 }
 
-/// Writes a batch and tells what came of it. When the store fails, returns what is not known to be written.
-pub fn write(store: &dyn Store, sink: &dyn Sink, batch: Vec<Finished>) -> Result<(), (Error, Vec<Finished>)> {
-    let mut left = batch;
+/// Writes a batch and tells what came of it. What the store has answered for leaves the batch before anybody hears of it.
+fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>) -> Result<()> {
     while let Some(node) = left.first().map(|finished| finished.running.node) {
-        let (mut mine, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|f| f.running.node == node);
-        left = others;
-        let acks: Vec<Ack> = mine.iter().map(|finished| finished.ack.clone()).collect();
-        let replies = match store.ack(node, &acks) {
-            Ok(replies) => replies,
-            Err(error) => {
-                mine.extend(left);
-                return Err((error, mine));
-            }
-        };
+        let is_mine = |finished: &Finished| finished.running.node == node;
+        let acks: Vec<Ack> = left.iter().filter(|one| is_mine(one)).map(|one| one.ack.clone()).collect();
+        let replies = store.ack(node, &acks)?;
         failpoint::pass(Point::Flushed);
+        let mine: Vec<Finished> = left.extract_if(.., |one| is_mine(one)).collect();
+        let mut told = Vec::with_capacity(mine.len());
         for (finished, reply) in mine.into_iter().zip(replies) {
-            if let Some(again) = answered(sink, finished, reply) {
-                left.push(again);
+            if reply == Acked::CancelRequested {
+                left.extend(finished.cancelled_instead());
+            } else {
+                told.push((finished, reply));
             }
+        }
+        for (finished, reply) in &told {
+            tell(sink, finished, *reply);
         }
     }
     Ok(())
@@ -222,31 +237,28 @@ pub fn write(store: &dyn Store, sink: &dyn Sink, batch: Vec<Finished>) -> Result
 
 /// Writes one ack without the detour over vectors that would be thrown away.
 pub fn write_one(store: &dyn Store, sink: &dyn Sink, finished: Finished) -> Result<(), Box<(Error, Finished)>> {
-    let node = finished.running.node;
-    match store.ack_one(node, &finished.ack) {
-        Ok(reply) => match answered(sink, finished, reply) {
+    match store.ack_one(finished.running.node, &finished.ack) {
+        Ok(Acked::CancelRequested) => match finished.cancelled_instead() {
             Some(again) => write_one(store, sink, again),
             None => Ok(()),
         },
+        Ok(reply) => {
+            tell(sink, &finished, reply);
+            Ok(())
+        }
         Err(error) => Err(Box::new((error, finished))),
     }
 }
 
-/// Tells the reply to one ack; gives back the ack that must follow when the store wants a cancel instead.
-fn answered(sink: &dyn Sink, finished: Finished, reply: Acked) -> Option<Finished> {
+/// Tells the reply to one ack.
+fn tell(sink: &dyn Sink, finished: &Finished, reply: Acked) {
     match reply {
-        Acked::Stored | Acked::Already => told(sink, &finished),
-        Acked::LeaseLost => {
-            if sink.wants(Kind::LeaseLost) {
-                sink.emit(Event::LeaseLost(finished.running.job.clone()));
-            }
+        Acked::Stored | Acked::Already => told(sink, finished),
+        Acked::LeaseLost if sink.wants(Kind::LeaseLost) => {
+            sink.emit(Event::LeaseLost(finished.running.job.clone()));
         }
-        Acked::CancelRequested => {
-            let again = settle(&finished.running.job, cancelled()).ok()?;
-            return Some(Finished { ack: again, ..finished });
-        }
+        Acked::LeaseLost | Acked::CancelRequested => {}
     }
-    None
 }
 
 fn told(sink: &dyn Sink, finished: &Finished) {
@@ -288,7 +300,8 @@ pub fn flush_all(shared: &Shared) {
 /// Writes everything that waits, once; what the store does not answer for stays.
 pub fn flush(shared: &Shared) {
     while !shared.backlog.is_empty() {
-        if let Err(error) = shared.backlog.write(shared.config.ack_batch, &*shared.store, &*shared.sink) {
+        let mut flight = shared.backlog.take(shared.config.ack_batch);
+        if let Err(error) = flight.write(&*shared.store, &*shared.sink) {
             shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
             return;
         }

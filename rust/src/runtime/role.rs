@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::runtime::sabotage::{self, Sabotage};
 use crate::store::Store;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::telemetry::{Event, Kind, Sink};
@@ -221,12 +222,7 @@ impl Service {
 
 impl Seat {
     fn tick(&mut self, now: Now, around: &Surroundings) {
-        let ticked = catch_unwind(AssertUnwindSafe(|| {
-            failpoint::tick(self.role.name());
-            self.role.tick(now, &*around.store)
-        }));
-        let result = ticked.unwrap_or_else(|_| Err(Error::Internal(format!("the {} panicked", self.role.name()))));
-        match result {
+        match attempt(&mut *self.role, now, &*around.store) {
             Ok(wake) => {
                 self.retries = 0;
                 around.outage.answered(now.moment, &*around.sink);
@@ -242,6 +238,20 @@ impl Seat {
             }
         }
     }
+}
+
+/// One tick. A panic in it is an error like others, after which the role is tried again.
+pub fn attempt(role: &mut dyn Role, now: Now, store: &dyn Store) -> Result<Wake> {
+    let ticked = catch_unwind(AssertUnwindSafe(|| {
+        failpoint::tick(role.name());
+        role.tick(now, store)
+    }));
+    ticked.unwrap_or_else(|_| {
+        if sabotage::is_on(Sabotage::EndAtPanics) {
+            return Ok(Wake::OnAlarm);
+        }
+        Err(Error::Internal(format!("the {} panicked", role.name())))
+    })
 }
 
 /// Full jitter over an exponential from 50 ms to 5 s (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).

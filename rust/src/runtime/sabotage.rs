@@ -21,8 +21,14 @@ pub enum Sabotage {
     ForgetAcksOnTheirWay,
     /// Acks whose write failed are not kept.
     DropFailedAcks,
+    /// Acks that were being written when that panicked are not kept.
+    LoseAcksInPanics,
     /// A slot starts a job whatever runs beside it.
     IgnoreLimits,
+    /// A role that panicked is not tried again.
+    EndAtPanics,
+    /// What a beat says that was answered late is taken for the present.
+    BelieveLateReplies,
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -70,8 +70,16 @@ impl Shared {
         if self.blocks && !sync {
             return self.backlog.push(finished, self.config.ack_batch);
         }
+        if sync {
+            let mut flight = self.backlog.send(finished);
+            if let Err(error) = flight.write(&*self.store, &*self.sink) {
+                self.outage.failed(now, &*self.sink, &error);
+                drop(flight);
+                self.backlog.alarm.ring();
+            }
+            return;
+        }
         // A store that never waits has answered before anybody could take the job for lost.
-        let _flight = self.blocks.then(|| self.backlog.send(finished.ack.id));
         if let Err(failed) = acker::write_one(&*self.store, &*self.sink, finished) {
             let (error, unwritten) = *failed;
             self.outage.failed(now, &*self.sink, &error);

@@ -5,6 +5,7 @@ use zjobs_engine::job::{AttemptError, Details, Job, JobId, Lease, NewJob, NodeId
 use zjobs_engine::outcome::{self, Failure, Outcome, RescueReason, settle};
 use zjobs_engine::state::{Attempts, Event, State};
 use zjobs_engine::store::{Acked, Cancelled, Retried};
+use zjobs_engine::sync::Arc;
 use zjobs_engine::unique::UniqueStrategy;
 
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Model {
             attempted_at: None,
             finished_at: None,
             timeout: new.timeout,
-            details: Some(Box::new(details)),
+            details: Some(Arc::new(details)),
         };
         self.jobs.push(Kept { job, has_key, acked: false });
         (JobId(self.last), false)
@@ -128,12 +129,13 @@ impl Model {
         if kept.job.state != State::Executing || kept.job.node != Some(node) || !lives {
             return Acked::LeaseLost;
         }
+        let attempt = kept.job.attempt;
         let details = kept.job.details_mut();
         if details.cancel_requested && ack.event != Event::Cancel {
             return Acked::CancelRequested;
         }
         if let Some(failure) = ack.error {
-            note(details, kept.job.attempt, now, failure);
+            note(details, attempt, now, failure);
         }
         if ack.result.is_some() {
             details.result = ack.result;
@@ -218,9 +220,10 @@ impl Model {
             let now = self.now;
             let kept = self.find(*id).unwrap();
             let rescue = outcome::rescue(&kept.job, *reason).unwrap();
+            let attempt = kept.job.attempt;
             let details = kept.job.details_mut();
             details.crashes = rescue.crashes;
-            note(details, kept.job.attempt, now, rescue.error);
+            note(details, attempt, now, rescue.error);
             kept.job.attempt = rescue.attempt;
             self.move_to(*id, rescue.to);
         }

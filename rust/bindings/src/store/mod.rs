@@ -48,8 +48,9 @@ pub(crate) fn rescued(job: &Bound<'_, Job>, reason: &Bound<'_, PyAny>, now: &Bou
     let mut job = job.get().inner.clone();
     let rescue = outcome::rescue(&job, rows::jobs::reason(reason)?).map_err(raised)?;
     let Failure { kind, message, traceback } = rescue.error;
+    let attempt = job.attempt;
     let details = job.details_mut();
-    details.errors.push(AttemptError { attempt: job.attempt, at: now, kind, message, traceback });
+    details.errors.push(AttemptError { attempt, at: now, kind, message, traceback });
     let surplus = details.errors.len().saturating_sub(limits::ERRORS_KEPT);
     details.errors.drain(..surplus);
     details.crashes = rescue.crashes;

@@ -49,18 +49,15 @@ impl Oracle {
             self.chronicles.resize_with(at + 1, Chronicle::default);
         }
         self.seen[at] = self.looks;
-        match self.rows[at].take() {
-            Some(mut old) => {
-                if !is_unchanged(&mut old, &mut new) {
-                    self.chronicles[at].untouched = false;
-                    self.changed(did, &old, &new);
-                    self.sound(&new);
-                }
-            }
-            None => {
-                self.appeared(did, &new);
+        if let Some(mut old) = self.rows[at].take() {
+            if !is_unchanged(&mut old, &mut new) {
+                self.chronicles[at].untouched = false;
+                self.changed(did, &old, &new);
                 self.sound(&new);
             }
+        } else {
+            self.appeared(did, &new);
+            self.sound(&new);
         }
         self.rows[at] = Some(new);
     }

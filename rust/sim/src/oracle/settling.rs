@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     pub(crate) buffered: Vec<JobId>,
     /// Queues with a free slot and nothing to put there.
     pub(crate) hungry: Vec<Name>,
+    /// When the first of its roles panicked that have not run since.
+    pub(crate) fallen: Option<Moment>,
 }
 
 /// Since when what has been waiting.
@@ -42,6 +44,11 @@ impl Oracle {
 
     /// Judges how long what has been waiting.
     pub(crate) fn settle(&mut self, living: &[Standing]) {
+        let fell = living.iter().filter_map(|node| node.fallen).min();
+        let since = fell.map(|fell| fell.max(self.settling.healed));
+        self.require(since.is_none_or(|since| self.moment <= since + PAUSE + SLACK), 35, || {
+            "a role that panicked never ran again".into()
+        });
         let rows: Vec<&Job> = self.rows().filter(|row| row.state.is_live()).collect();
         let broken = rows.iter().find_map(|row| self.overdue(row, living));
         let hungry = |name: &Name| living.iter().any(|node| node.hungry.contains(name));
