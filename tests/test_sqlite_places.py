@@ -158,6 +158,62 @@ def test_a_file_that_is_gone_is_not_read_either(path):
         store.count(JobFilter())
 
 
+WITHOUT_ITS_LOG = """
+    import os, signal, sys, zjobs
+    path = sys.argv[1]
+    jobs = zjobs.Supervisor(f"sqlite:///{path}")
+    jobs.enqueue("w", {}), jobs.enqueue("w", {})
+    os.unlink(path + "-wal")
+    for call in (lambda: jobs.enqueue("late", {}), jobs.count):
+        try:
+            print("accepted:", call())
+        except zjobs.StoreUnavailable as error:
+            print("refused:", error)
+    sys.stdout.flush()
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "in order"])
+def test_a_log_that_was_deleted_stops_the_work_and_what_it_held_is_in_the_file(path, run_script, end):
+    done = run_script(WITHOUT_ITS_LOG, str(path), end)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    for line in lines:
+        assert line.startswith("refused: ")
+        assert f"{path}-wal was deleted or replaced while it was open" in line
+    assert [job.worker for job in zjobs.SqliteStore(path).list(JobFilter())] == ["w", "w"]
+
+
+@pytest.mark.parametrize("which", ["wal", "shm"])
+def test_a_file_beside_it_that_was_replaced_stops_writing_and_reading(path, which):
+    store = zjobs.SqliteStore(path)
+    put(store)
+    store.count(JobFilter())
+    beside = path.with_name(f"jobs.db-{which}")
+    content = beside.read_bytes()
+    beside.unlink()
+    beside.write_bytes(content)
+    for call in (lambda: put(store), lambda: store.count(JobFilter())):
+        with pytest.raises(
+            zjobs.StoreUnavailable, match=rf"jobs\.db-{which} was deleted or replaced.*start them again"
+        ):
+            call()
+
+
+def test_a_log_that_the_last_process_has_removed_is_no_reason_to_stop(path, run_script):
+    for count in (1, 2):
+        assert (
+            run_script(
+                "import sys, zjobs; jobs = zjobs.Supervisor(sys.argv[1]); jobs.enqueue('w'); print(jobs.count())",
+                f"sqlite:///{path}",
+            ).stdout
+            == f"{count}\n"
+        )
+        assert not path.with_name("jobs.db-wal").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_what_another_user_planted_in_a_folder_that_all_can_write_is_refused(path, what):

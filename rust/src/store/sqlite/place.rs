@@ -12,26 +12,34 @@ use crate::error::{Error, Result};
 use crate::store::sqlite::patience;
 use crate::sync::{Arc, Mutex};
 
+/// Which file: its device and its number there.
+type Identity = (u64, u64);
+
+/// The log and its index.
+type Beside = [(PathBuf, Identity); 2];
+
 /// The file of a store and which one it was when it was opened.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     /// The name that it was opened by, which may be a link.
     given: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
     pub(super) patience: Duration,
     /// What was found wrong in the file, once something was.
     damage: Arc<Mutex<Option<Error>>>,
+    /// Which files stood beside it when the writer's connection was opened; it keeps them open, so nobody may replace them.
+    beside: Arc<Mutex<Option<Beside>>>,
 }
 
 /// The files that are open, with the process that opened them: after a fork this is a copy.
-static KEPT: Mutex<Vec<(u32, (u64, u64))>> = Mutex::new(Vec::new());
+static KEPT: Mutex<Vec<(u32, Identity)>> = Mutex::new(Vec::new());
 
 /// That this process has a file open.
 #[derive(Debug)]
 pub(super) struct Kept {
     owner: u32,
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 impl Kept {
@@ -92,7 +100,7 @@ impl Place {
         let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
         refuse_second_name(&path)?;
         let identity = identity(&path).map_err(|error| unusable(&path, &error))?;
-        Ok(Self { path, given, identity, patience: PATIENCE, damage: Arc::default() })
+        Ok(Self { path, given, identity, patience: PATIENCE, damage: Arc::default(), beside: Arc::default() })
     }
 
     /// The same, with calls that wait so long for another program.
@@ -133,6 +141,49 @@ impl Place {
         if self.given == self.path { Ok(()) } else { here(&self.given) }
     }
 
+    /// Notes which files stand beside it: the writer's connection has opened them.
+    pub(super) fn note_beside(&self) -> Result<()> {
+        let find = |end| {
+            let path = self.with_ending(end);
+            identity(&path).map(|found| (path.clone(), found)).map_err(|error| moved(&path, &error.to_string()))
+        };
+        *self.beside.lock() = Some([find("-wal")?, find("-shm")?]);
+        Ok(())
+    }
+
+    /// The writer's connection is closed: from now on others may remove what stands beside the file.
+    pub(super) fn forget_beside(&self) {
+        *self.beside.lock() = None;
+    }
+
+    /// Fails when the log or its index was deleted or replaced. Whoever opens the file now has others, and what one side
+    /// commits the other side never sees.
+    pub(super) fn check_beside(&self) -> Result<()> {
+        let lost = |error: Option<String>, path: &Path| {
+            let why = error.unwrap_or_else(|| "another file has taken its place".into());
+            Error::StoreUnavailable(format!(
+                "{} was deleted or replaced while it was open ({why}): stop all programs that use {}, and start them again",
+                path.display(),
+                self.path.display()
+            ))
+        };
+        for (path, noted) in self.beside.lock().iter().flatten() {
+            match identity(path) {
+                Ok(now) if now == *noted => {}
+                Ok(_) => return Err(lost(None, path)),
+                Err(error) => return Err(lost(Some(error.to_string()), path)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody but those who have it open can find the log any more, while all of them share its index.
+    pub(super) fn log_is_adrift(&self) -> bool {
+        let beside = self.beside.lock();
+        let Some([(log, _), (index, noted)]) = &*beside else { return false };
+        !log.exists() && identity(index).is_ok_and(|now| now == *noted)
+    }
+
     /// Fails once damage was found: nothing more is written into the file.
     pub(super) fn check_sound(&self) -> Result<()> {
         self.damage.lock().clone().map_or(Ok(()), Err)
@@ -144,9 +195,13 @@ impl Place {
 
     /// The WAL beside the file.
     pub(super) fn wal(&self) -> PathBuf {
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        wal.into()
+        self.with_ending("-wal")
+    }
+
+    fn with_ending(&self, end: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(end);
+        path.into()
     }
 
     pub(super) fn wal_is_empty(&self) -> bool {
@@ -157,7 +212,7 @@ impl Place {
 /// How long a call waits for whoever holds the write lock, unless it is told otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 

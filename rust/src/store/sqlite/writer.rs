@@ -125,6 +125,7 @@ struct Seat {
 impl Writer {
     pub(super) fn new(place: Place, connection: Connection, config: &SqliteConfig) -> Result<Self> {
         let open = Open::new(connection).map_err(|error| place.error(&error))?;
+        place.note_beside()?;
         let (synchronous, checkpoint_pages) = (config.synchronous, config.checkpoint_pages);
         let seat = Mutex::new(Seat { open: Some(open), last: None, doubtful: false });
         let press_again = config.press_again;
@@ -214,7 +215,7 @@ impl Writer {
             }
             Err(error) => {
                 if is_poison(&error) || !open.is_idle() {
-                    seat.leave(&error);
+                    self.leave(&mut seat, &error);
                 }
                 (failed(&self.place.error(&error)), Vec::new())
             }
@@ -225,13 +226,27 @@ impl Writer {
         self.place.check_sound()?;
         self.place.check()?;
         self.place.begin();
-        if seat.open.is_none() {
+        if let Some(open) = &mut seat.open {
+            self.check_beside(open)?;
+        } else {
             let open = Open::new(self.place.open_writer()?).map_err(|error| self.place.error(&error))?;
+            self.place.note_beside()?;
             seat.open = Some(open);
             seat.last.take().into_iter().for_each(retire);
         }
         self.settle(seat)?;
         seat.open.as_mut().ok_or_else(|| Error::Internal("the writer has no connection".into()))
+    }
+
+    /// Fails when the log was deleted under us. What was committed there is saved into the file first, before it is gone with
+    /// the last process that has it open.
+    fn check_beside(&self, open: &mut Open) -> Result<()> {
+        let checked = self.place.check_beside();
+        if checked.is_err() && self.place.log_is_adrift() {
+            // When it fails the next call tries it again.
+            drop(open.checkpoint());
+        }
+        checked
     }
 
     /// Presses the WAL onto the disk again when that has failed, with nobody writing into it meanwhile.
@@ -252,11 +267,16 @@ impl Writer {
             ))),
             Err(error) => {
                 if is_poison(&error) {
-                    seat.leave(&error);
+                    self.leave(seat, &error);
                 }
                 Err(self.place.error(&error))
             }
         }
+    }
+
+    fn leave(&self, seat: &mut Seat, error: &rusqlite::Error) {
+        self.place.forget_beside();
+        seat.leave(error);
     }
 
     /// Copies what is in the WAL into the file when there is much of it. Those who waited for the commit are answered by now;
@@ -273,7 +293,7 @@ impl Writer {
         {
             // Damage is noted.
             drop(self.place.error(&error));
-            seat.leave(&error);
+            self.leave(&mut seat, &error);
         }
     }
 
