@@ -214,6 +214,16 @@ def test_a_log_that_the_last_process_has_removed_is_no_reason_to_stop(path, run_
         assert not path.with_name("jobs.db-wal").exists()
 
 
+def test_a_log_that_has_grown_large_is_cut_when_it_is_begun_anew(path):
+    store, log = zjobs.SqliteStore(path), path.with_name("jobs.db-wal")
+    large = b'{"n":"' + b"x" * 900_000 + b'"}'
+    store.enqueue([NewJob("w", large) for _ in range(80)])
+    assert log.stat().st_size > 65 << 20
+    put(store)
+    assert log.stat().st_size == 64 << 20
+    assert store.count(JobFilter()) == 81
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_what_another_user_planted_in_a_folder_that_all_can_write_is_refused(path, what):

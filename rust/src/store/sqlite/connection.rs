@@ -18,6 +18,10 @@ use crate::store::sqlite::place::Place;
 /// How many prepared statements a connection keeps: all of them.
 const STATEMENTS: usize = 64;
 
+/// To how many bytes the WAL is cut when it is begun anew after it has grown larger: by a long read, which keeps all that is
+/// committed meanwhile in it, or by one large commit. Four times what it has before a checkpoint.
+const LARGEST_WAL: i64 = 64 << 20;
+
 /// The oldest SQLite that may write: before it, a checkpoint that met a reset of the WAL could damage the file
 /// (sqlite.org/wal.html, "the WAL-reset bug").
 pub const OLDEST: i32 = 3_051_003;
@@ -118,11 +122,12 @@ impl Place {
         connection.busy_handler(Some(patience::wait)).map_err(|error| self.error(&error))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // The cache is in KiB when negative: 16 MiB.
-        let settings: [(&str, i64); 5] = [
+        let settings: [(&str, i64); 6] = [
             ("trusted_schema", 0),
             ("foreign_keys", 1),
             ("cache_size", -16_384),
             ("wal_autocheckpoint", 0),
+            ("journal_size_limit", LARGEST_WAL),
             ("temp_store", 2),
         ];
         for (name, value) in settings {
