@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from queue import Queue
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +28,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self._server = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.judge: Callable[[bytes], Verdict] = lambda _: "pass"
         """Asked about each message of a client; what it is about to lose can be chosen by its text.
@@ -35,6 +36,12 @@ class Proxy:
         ``cut after`` passes it on and cuts the connection before any answer comes back; ``hold`` lets nothing pass any
         more in either direction, as a network does that drops every packet.
         """
+        self.judge_session: Callable[[socket.socket, bytes], Verdict] = lambda _, data: self.judge(data)
+        """The same, told whose message it is: what a session is for is seen by what it has asked before."""
+        self.refuses = False
+        """Closes whoever comes, as a server does that is down."""
+        self.came: list[float] = []
+        """When each connection came, also one that was refused."""
         self.connections = 0
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,6 +64,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.came.append(time.monotonic())
+                if self.refuses:
+                    client.close()
+                    continue
                 try:
                     server = socket.create_connection(self._server)
                 except OSError:
@@ -73,7 +84,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 20):
-                verdict = self.judge(data)
+                verdict = self.judge_session(client, data)
                 if verdict == "hold":
                     held.set()
                 if held.is_set():

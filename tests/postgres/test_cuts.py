@@ -47,6 +47,58 @@ def test_a_unique_enqueue_that_was_cut_off_is_sent_again(server, url, proxy, fat
     assert [one.id for one in jobs.list(worker="lost")] == [job.id]
 
 
+def test_a_unique_enqueue_whose_job_has_ended_before_it_is_sent_again_is_not_done_twice(server, url, proxy, eventually):
+    client, jobs = zjobs.Supervisor(url), zjobs.Supervisor(through(url, server, proxy))
+    worker, runs = zjobs.Supervisor(url, poll_interval_ms=50), []
+
+    @worker.worker
+    def slow() -> None:
+        # The key is free again when the job ends: long after the call began, on any machine.
+        threading.Event().wait(0.3)
+        runs.append(1)
+
+    def once(data):
+        if proxy.judge is hold or b"slow" not in data:
+            return "pass"
+        proxy.judge = hold
+        return "cut after"
+
+    def hold(_):
+        return "hold"
+
+    jobs.enqueue("before")
+    proxy.judge, made = once, []
+    calling = threading.Thread(target=lambda: made.append(jobs.enqueue("slow", unique_key="k")))
+    with worker:
+        calling.start()
+        eventually(lambda: client.count(worker="slow", states=[zjobs.JobState.COMPLETED]) == 1)
+        proxy.judge = lambda _: "pass"
+        proxy.cut()
+        calling.join()
+    assert [job.id for job in client.list(worker="slow")] == [made[0].id]
+    assert made[0].state is zjobs.JobState.COMPLETED
+    assert runs == [1]
+
+
+def test_calls_end_in_time_however_often_they_may_be_tried_again(server, schema, proxy):
+    store = zjobs.PostgresStore(through(server.url, server, proxy), schema=schema, call_timeout_seconds=1)
+    jobs = zjobs.Supervisor(store)
+    jobs.enqueue("w")
+    jobs.count()
+    proxy.judge = lambda _: "hold"
+    before = proxy.connections
+    for call in (lambda: jobs.enqueue("w", unique_key="k"), jobs.count):
+        with pytest.raises(zjobs.StoreUnavailable, match="no answer within 1 second"):
+            call()
+    # Each further try would have come too late, and would have needed a connection. The listener tries for itself.
+    assert proxy.connections < before + 5
+    proxy.judge = lambda _: "pass"
+    proxy.cut()
+    assert jobs.enqueue("w").id
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
 def test_a_worker_that_is_cut_off_loses_its_job_writes_nothing_late_and_works_again(server, url, proxy, eventually):
     runs, lost, gate = [], [], threading.Event()
     crews = {}

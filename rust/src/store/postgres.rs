@@ -9,11 +9,12 @@
 //! * A verb is one statement, or one transaction. Whoever holds locks on several rows has taken them in one statement, or in
 //!   the order of their ids.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, System, Timestamp};
 use crate::error::{Error, Result};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
@@ -205,12 +206,15 @@ impl PostgresStore {
         let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
         let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && jobs.iter().all(|job| job.unique.is_none()));
+        let (began, tried) = (System.moment(), Cell::new(false));
+        let again = || tried.replace(true).then(|| System.moment().since(began));
         let enqueued = if alone {
-            self.writes.call(repeat, &async |session: &Session| enqueue::enqueue(session, jobs).await)?
+            self.writes.call(repeat, &async |session: &Session| enqueue::enqueue(session, jobs, again()).await)?
         } else {
             // Jobs with keys ask and decide one by one; the others need not wait for each other's replies.
             let parts = async |session: &Session| {
-                let parts = jobs.chunks(AT_ONCE).map(|part| enqueue::enqueue(session, part));
+                let again = again();
+                let parts = jobs.chunks(AT_ONCE).map(|part| enqueue::enqueue(session, part, again));
                 if jobs.iter().all(|job| job.unique.is_none()) {
                     return try_join_all(parts).await.map(|parts| parts.concat());
                 }

@@ -61,7 +61,7 @@ pub(super) async fn tick(session: &Session, tick: &CronTick) -> Verb<Ticked> {
     }
     session.execute(sql::ticked, &parameters[..2]).await?;
     let enqueued = match &tick.job {
-        Some(job) => enqueue::enqueue(session, std::slice::from_ref(job)).await?.pop().map(Box::new),
+        Some(job) => enqueue::enqueue(session, std::slice::from_ref(job), None).await?.pop().map(Box::new),
         None => None,
     };
     Ok(Ticked::Inserted(enqueued))

@@ -1,5 +1,7 @@
 //! *enqueue*: jobs come in, or meet the one that has their unique key.
 
+use std::time::Duration;
+
 use postgres_types::Type;
 use tokio_postgres::Row;
 
@@ -17,11 +19,13 @@ use crate::sync::Arc;
 use crate::unique::UniqueStrategy;
 
 /// All or none when the session is in a transaction, or when no job has a unique key.
-pub(super) async fn enqueue(session: &Session, jobs: &[NewJob]) -> Verb<Vec<Enqueued>> {
+///
+/// `again` is how long ago the call began when it was tried before and nobody knows what came of that.
+pub(super) async fn enqueue(session: &Session, jobs: &[NewJob], again: Option<Duration>) -> Verb<Vec<Enqueued>> {
     let mut replies = Vec::with_capacity(jobs.len());
     for run in jobs.chunk_by(|a, b| a.unique.is_none() && b.unique.is_none()) {
         match run {
-            [job] if job.unique.is_some() => replies.push(unique(session, job).await?),
+            [job] if job.unique.is_some() => replies.push(unique(session, job, again).await?),
             plain => replies.extend(bulk(session, plain).await?),
         }
     }
@@ -86,8 +90,13 @@ async fn list(session: &Session, drafts: &[Draft<'_>]) -> Verb<Vec<Row>> {
         .await
 }
 
-async fn unique(session: &Session, job: &NewJob) -> Verb<Enqueued> {
+async fn unique(session: &Session, job: &NewJob, again: Option<Duration>) -> Verb<Enqueued> {
     let Some(unique) = &job.unique else { return Err(Error::Internal("a key was expected".into()).into()) };
+    if let Some(began) = again
+        && let Some(job) = ended_since(session, &unique.key, began).await?
+    {
+        return Ok(Enqueued { job, conflict: true });
+    }
     let draft = Draft::new(job)?;
     loop {
         let rows = session
@@ -116,6 +125,15 @@ async fn unique(session: &Session, job: &NewJob) -> Verb<Enqueued> {
             return Ok(Enqueued { job, conflict });
         }
     }
+}
+
+/// The job of an earlier try may be there and have ended by now, which has freed its key. Whoever had the key at any moment
+/// since the call began is an answer to it. The time is the server's less that which has passed here: never too long ago, so
+/// that no job that had ended before the call is taken for its answer.
+async fn ended_since(session: &Session, key: &str, began: Duration) -> Verb<Option<Job>> {
+    let rows = session.query(sql::ended_key, &[(&key, Type::TEXT), (&Span(began), Type::INTERVAL)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(reads::get(session, &[JobId(row.try_get(0)?)]).await?.pop())
 }
 
 fn as_stored(new: &NewJob, id: JobId, state: State, scheduled_at: Timestamp, inserted_at: Timestamp) -> Job {

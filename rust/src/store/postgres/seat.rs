@@ -4,7 +4,8 @@
 //! each call, which is what a round trip on one machine costs.
 //!
 //! A connection that was lost is opened again. A call that certainly did nothing is repeated; so is one that may be
-//! repeated without harm. Otherwise the caller learns that nobody knows.
+//! repeated without harm. Otherwise the caller learns that nobody knows. All tries together take no longer than a call may,
+//! and while no connection can be opened there is one try for each call: whoever calls again paces itself.
 
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(super) struct Seat {
 #[derive(Debug)]
 struct Line {
     open: Option<Open>,
+    /// The last connection that was tried could not be opened.
+    unreachable: bool,
     random: fastrand::Rng,
 }
 
@@ -74,15 +77,17 @@ impl Seat {
         patience: Duration,
         random: fastrand::Rng,
     ) -> Self {
-        Self { address, dialect, plans, patience, line: Mutex::new(Line { open: None, random }) }
+        Self { address, dialect, plans, patience, line: Mutex::new(Line { open: None, unreachable: false, random }) }
     }
 
     /// Runs a verb on the connection.
     pub(super) fn call<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
+        let until = System.moment() + self.patience;
         let mut line = self.line.lock();
         let mut wait = FIRST_WAIT;
+        let tries = if line.unreachable { 1 } else { TRIES };
         for attempt in 1.. {
-            let (error, fate) = match self.attempt(&mut line, verb) {
+            let (error, fate) = match self.attempt(&mut line, verb, until.since(System.moment())) {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => self.meaning(failed),
             };
@@ -91,7 +96,7 @@ impl Seat {
                 Fate::NotDone => true,
                 Fate::Unknown => repeat == Repeat::Safe,
             };
-            if !again || attempt == TRIES {
+            if !again || attempt == tries || until.since(System.moment()) < wait {
                 return Err(match fate {
                     Fate::Unknown if repeat == Repeat::Unsafe => uncertain(&error),
                     Fate::Final | Fate::NotDone | Fate::Unknown => error,
@@ -104,13 +109,26 @@ impl Seat {
         Err(Error::Internal("unreachable: the last try returns".into()))
     }
 
-    fn attempt<T>(&self, line: &mut Line, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T, Missed> {
-        self.opened(line)?;
+    /// One try, for which so much time is left.
+    fn attempt<T>(
+        &self,
+        line: &mut Line,
+        verb: &impl AsyncFn(&Session) -> Verb<T>,
+        left: Duration,
+    ) -> Result<T, Missed> {
+        let began = System.moment();
+        self.opened(line, left)?;
         // Out of the line: a verb that panics takes the connection along, whose transaction may be open.
         let Some(mut open) = line.open.take() else { return Err(Missed::NotSent(closed())) };
         open.used = System.moment();
+        let left = left.saturating_sub(open.used.since(began));
+        if left.is_zero() {
+            // All of it went by while others were called, or the connection was opened.
+            line.open = Some(open);
+            return Err(Missed::NotSent(self.address.late(self.patience)));
+        }
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
-        let run = async { timeout(self.patience, verb(session)).await };
+        let run = async { timeout(left, verb(session)).await };
         let ended = open.runtime.block_on(run);
         let goes_on = match &ended {
             Ok(Ok(_)) => true,
@@ -125,7 +143,7 @@ impl Seat {
     }
 
     /// Sees to it that there is a connection.
-    fn opened(&self, line: &mut Line) -> Result<(), Missed> {
+    fn opened(&self, line: &mut Line, left: Duration) -> Result<(), Missed> {
         let here = std::process::id();
         if line.open.as_ref().is_some_and(|open| open.owner != here) {
             // In the child of a fork the connection is the parent's: it is left alone, not closed.
@@ -146,20 +164,21 @@ impl Seat {
             line.open = None;
         }
         if line.open.is_none() {
-            line.open = Some(self.open(here)?);
+            line.unreachable = true;
+            line.open = Some(self.open(here, left)?);
+            line.unreachable = false;
         }
         Ok(())
     }
 
-    fn open(&self, owner: u32) -> Result<Open, Missed> {
+    fn open(&self, owner: u32, left: Duration) -> Result<Open, Missed> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Missed::NotSent(Error::StoreUnavailable(format!("no event loop: {error}"))))?;
         let connect = async {
-            let (session, connection) = timeout(self.patience, self.address.connect(self.plans, &self.dialect))
-                .await
-                .map_err(|_| Missed::Late)??;
+            let (session, connection) =
+                timeout(left, self.address.connect(self.plans, &self.dialect)).await.map_err(|_| Missed::Late)??;
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok::<_, Missed>((session, driver))
         };
