@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite crash-points crash-postgres crash-sqlite powerloss soak zombies
+.PHONY: corrupt-sqlite crash-points crash-postgres crash-sqlite cuts powerloss soak zombies
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -78,6 +78,9 @@ crash-points: $(BUILT) ## die, freeze and panic at every named place in the engi
 
 zombies: $(BUILT) ## stop workers beyond their lease of one second, and see that nothing of theirs is accepted: ROUNDS=1000
 	cd tests && $(abspath $(PY)) -m crash.zombies --rounds $(or $(ROUNDS),1000) --result ../crash-zombies.json
+
+cuts: $(BUILT) ## cut connections to PostgreSQL while jobs come and run, and account for every job: CUTS= SEED=
+	cd tests && $(abspath $(PY)) -m cuts --cuts $(or $(CUTS),500) --seed $(or $(SEED),1)
 
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
