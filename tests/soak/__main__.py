@@ -14,6 +14,9 @@ from proxy import Proxy
 from soak.driver import Ground, Plan, Told, measure_peak, soak
 from soak.verdicts import Judgement, judge
 
+SETTINGS = {"max_wal_size": "128MB", "min_wal_size": "64MB"}
+"""A log that is soon as large as it gets."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak")
@@ -31,7 +34,7 @@ def main() -> int:
         if asked.folder is not None:
             asked.folder.mkdir(parents=True)
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(postgres_server.running()) if asked.store == "postgres" else None
+        server = stack.enter_context(postgres_server.running(settings=SETTINGS)) if asked.store == "postgres" else None
         proxy = stack.enter_context(closing(Proxy(server.port))) if server is not None else None
         ground = Ground(asked.store, folder.resolve(), server, proxy)
         rate = asked.rate
