@@ -98,6 +98,10 @@ audit: $(BUILT) ## crates, packages, SQLite, actions, and the newest wheel's bil
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
 	$(PY) tools/audit.py $(if $(STRICT),--strict) $$(ls -t dist/*.whl 2>/dev/null | head -n 1)
 
+.PHONY: mutants-python
+mutants-python: $(BUILT) ## make small faults in the Python modules, which their tests must notice: MODULES=retry,cron
+	cd tests && PYTHONPATH=../python $(abspath $(PY)) -m mutants $(if $(MODULES),--modules $(MODULES))
+
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check
 	$(VENV)/bin/ruff check

@@ -204,6 +204,16 @@ def test_a_bad_zone_is_refused_with_the_way_out(bad):
         Schedule("@daily", bad)
 
 
+def test_the_limits_are_those_that_are_documented():
+    assert BOUND == 1000
+    assert timedelta(seconds=10) == GRACE
+    longest = "0 0 1 1 " + "1," * 123 + "1"
+    assert len(longest) == 255
+    assert Schedule(longest).next_after(utc(2026, 1, 1)) == utc(2026, 1, 5)
+    with pytest.raises(Invalid, match=r"^cron expression "):
+        Schedule(longest + " ")
+
+
 def test_other_bad_values_are_refused():
     with pytest.raises(Invalid, match=r"^on_repeat must be one of 'once', 'twice'"):
         Schedule("@daily", on_repeat="thrice")

@@ -76,12 +76,27 @@ def test_errors_outside_retry_on_and_inside_discard_on_discard():
     assert again(Constant(5, retry_on=()), 1, 7, ValueError()) is None
 
 
+@pytest.mark.parametrize("kind", [Exponential, Linear, Constant, lambda **chosen: Custom(divmod, **chosen)])
 @pytest.mark.parametrize("bad", ["OSError", 5, (OSError, 5), [OSError], int])
-def test_only_exception_types_can_be_chosen(bad):
+def test_only_exception_types_can_be_chosen(kind, bad):
     with pytest.raises(Invalid, match="retry_on"):
-        Exponential(retry_on=bad)
+        kind(retry_on=bad)
     with pytest.raises(Invalid, match="discard_on"):
-        Custom(lambda _a, _e: 1, discard_on=bad)
+        kind(discard_on=bad)
+
+
+@pytest.mark.parametrize(
+    "strategy", [Exponential(), Linear(jitter=True), Constant(jitter=True), Custom(lambda attempt, _error: attempt)]
+)
+def test_without_a_job_the_delay_is_that_of_job_nought(strategy):
+    assert strategy.delay(3) == strategy.delay(3, job_id=0)
+
+
+def test_only_the_exponential_strategy_has_jitter_unless_told():
+    assert Exponential() == Exponential(15, 3600, jitter=True)
+    assert Linear() == Linear(60, None, jitter=False)
+    assert Constant() == Constant(30, jitter=False)
+    assert Exponential().delay(1, job_id=7) > 15
 
 
 def test_a_custom_function_sees_attempt_and_error_and_may_discard():
@@ -106,6 +121,18 @@ def test_a_strategy_of_one_s_own_is_asked():
 
     assert again(Mine(10), 2, 100, ValueError()) == 112
     assert again(Mine(10), 2, 100, KeyError()) is None
+
+
+def test_a_strategy_of_one_s_own_retries_every_error_and_must_say_its_delay():
+    class Mine(RetryStrategy):
+        def delay(self, attempt, *, job_id=0):
+            return 0.25 * (attempt - 1)
+
+    assert Mine().retries(KeyError()) is True
+    assert again(Mine(), 1, 7, KeyError()) == 0
+    assert again(Mine(), 2, 7, KeyError()) == 0.25
+    with pytest.raises(TypeError, match="abstract"):
+        type("Silent", (RetryStrategy,), {})()
 
 
 def _exits(_attempt, _error):

@@ -1,0 +1,88 @@
+"""``make mutants-python``: makes each fault, and fails when one is noticed by no test and has no reason in the list."""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# What every trial needs is imported once, before the forks; the package itself never.
+import asyncpg  # noqa: F401
+import croniter  # noqa: F401
+import cronsim  # noqa: F401
+import msgspec  # noqa: F401
+import psycopg  # noqa: F401
+import pydantic  # noqa: F401
+import typer  # noqa: F401
+
+from mutants import listed, trial
+from mutants.changes import Change, changes
+from mutants.trial import End
+
+
+def main(arguments: list[str]) -> int:
+    """Tries the modules that were asked for."""
+    parser = argparse.ArgumentParser(prog="mutants")
+    parser.add_argument("--modules", default=",".join(listed.TESTS), help="names with commas between")
+    asked = parser.parse_args(arguments)
+    assert "zjobs" not in sys.modules
+    modules = asked.modules.split(",")
+    results = [_try(module) for module in modules]
+    made = sum(count for count, _, _ in results)
+    killed = sum(count for _, count, _ in results)
+    new = [line for _, _, lines in results for line in lines]
+    for line in new:
+        print(f"NEW SURVIVOR {line}")
+    if new:
+        print(f"{len(new)} faults that no test notices and no reason explains")
+        return 1
+    rest = [module for module in listed.TESTS if module not in modules]
+    share = 100 * killed / max(1, made)
+    print(
+        f"proved: {made} faults in {', '.join(modules)}: {killed} noticed by a test ({share:.1f} %), "
+        f"{made - killed} listed with a reason; not run: {', '.join(rest) or 'none'}"
+    )
+    return 0
+
+
+def _try(module: str) -> tuple[int, int, list[str]]:
+    """How many faults were made and noticed, and those that are neither noticed nor listed."""
+    files = listed.TESTS[module]
+    with tempfile.TemporaryDirectory() as scratch:
+        base = trial.baseline(module, files, Path(scratch))
+    if not base.passed:
+        return 0, 0, [f"{module}: its tests fail without a fault: {' '.join(files)}"]
+    known = {survivor.key for survivor in listed.survivors() if survivor.module == module}
+    made = killed = 0
+    new: list[str] = []
+    used: set[tuple[str, str, str]] = set()
+    began = time.monotonic()
+    for change in changes(trial.source_of(module)):
+        tests = base.reaching(change.lines)
+        end = trial.attempt(module, change.source, tests, sum(base.seconds[test] for test in tests)) if tests else None
+        if end is End.STILLBORN:
+            continue
+        made += 1
+        if end is End.KILLED:
+            killed += 1
+            continue
+        used.add(change.key)
+        if change.key not in known:
+            new.append(_told(module, change, reached=bool(tests)))
+            print(f"  {new[-1]}", file=sys.stderr, flush=True)
+    new += [f"{module}: listed, but noticed by a test or not made any more: {key}" for key in known - used]
+    share = 100 * killed / max(1, made)
+    print(f"{module}: {killed} of {made} faults noticed, {share:.1f} %, {time.monotonic() - began:.0f} s", flush=True)
+    if share < listed.BAR[module in listed.PURE]:
+        new.append(f"{module}: less than {listed.BAR[module in listed.PURE]} % of its faults are noticed")
+    return made, killed, new
+
+
+def _told(module: str, change: Change, *, reached: bool) -> str:
+    return f"{module} {change.scope} | {change.before} | {change.after}" + (
+        "" if reached else "   (reached by no test)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,194 @@
+"""Runs tests on a module with a fault, in a forked process that has everything but the package imported."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import coverage
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "python" / "zjobs"
+PROFILE = "mutants"
+# Fewer examples, and the same ones each time: a fault is noticed or it is not.
+hypothesis.settings.register_profile(PROFILE, max_examples=20, derandomize=True, deadline=None, database=None)
+# What does not end within so much time of the processor has been changed into a loop without end.
+_LEAST_SECONDS = 20
+_MOST_WAITING = 900
+
+
+class End(Enum):
+    """How a trial ended."""
+
+    SURVIVED = "survived"
+    KILLED = "killed"
+    STILLBORN = "does not import"
+
+
+@dataclass
+class Baseline:
+    """The tests of a module without a fault: how long each takes, and which lines it runs."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    tests: dict[int, list[str]] = field(default_factory=dict)
+    passed: bool = False
+
+    def reaching(self, lines: tuple[int, ...]) -> list[str]:
+        """The tests that run one of these lines, the quickest first; all of them when it runs on import."""
+        found = {test for line in lines for test in self.tests.get(line, [])}
+        if not found and any(line in self.tests for line in lines):
+            found = set(self.seconds)
+        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+
+
+class _Watch:
+    """Tells the coverage which test runs, and writes down how long each takes."""
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        self.measured = measured
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        self.measured.switch_context(item.nodeid)
+        began = time.process_time()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = time.process_time() - began
+            self.measured.switch_context("")
+
+
+def baseline(module: str, files: list[str], scratch: Path) -> Baseline:
+    """Runs the tests of a module as it is."""
+    told = scratch / "baseline.json"
+
+    def run() -> int:
+        measured = coverage.Coverage(data_file=None, config_file=False, include=[str(_path(module))])
+        watch = _Watch(measured)
+        measured.start()
+        code = _pytest(files, [watch])
+        measured.stop()
+        data = measured.get_data()
+        lines = data.contexts_by_lineno(str(_path(module)))
+        tests = {str(line): [one for one in contexts if one] for line, contexts in lines.items()}
+        told.write_text(json.dumps([watch.seconds, tests]), "utf-8")
+        return code
+
+    code = _forked(run, 600)
+    if code != 0:
+        return Baseline()
+    seconds, tests = json.loads(told.read_text("utf-8"))
+    return Baseline(seconds, {int(line): names for line, names in tests.items()}, passed=True)
+
+
+def attempt(module: str, source: str, tests: list[str], seconds: float) -> End:
+    """Whether one of these tests notices the fault."""
+
+    def run() -> int:
+        sys.meta_path.insert(0, _Finder(module, source))
+        try:
+            import zjobs  # noqa: F401, PLC0415 - here, with the fault in it
+        except BaseException:  # noqa: BLE001 - whatever the fault breaks
+            return _NO_IMPORT
+        return _pytest(tests, [])
+
+    code = _forked(run, _LEAST_SECONDS + 10 * seconds)
+    if code == _NO_IMPORT:
+        return End.STILLBORN
+    return End.SURVIVED if code == 0 else End.KILLED
+
+
+_NO_IMPORT = 77
+
+
+def _path(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def source_of(module: str) -> str:
+    """The text of a module, which is named without the package."""
+    return _path(module).read_text("utf-8")
+
+
+class _Finder:
+    """Finds the one module with another text."""
+
+    def __init__(self, module: str, source: str) -> None:
+        self.name, self.source, self.path = f"zjobs.{module}", source, _path(module)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_file_location(
+            name, self.path, loader=_Loader(name, str(self.path), self.source)
+        )
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self._source = source
+
+    def get_code(self, fullname: str) -> Any:
+        return compile(self._source, self.path, "exec")
+
+
+def _pytest(tests: list[str], extra: list[object]) -> int:
+    options = [
+        "-x",
+        "-q",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        "-p",
+        "no:cacheprovider",
+        f"--hypothesis-profile={PROFILE}",
+        f"--rootdir={ROOT}",
+    ]
+    os.chdir(ROOT)
+    return int(pytest.main([*options, *tests], plugins=extra))
+
+
+def _forked(run: Callable[[], int], seconds: float) -> int:
+    """What a function returns in a process of its own; a process that is killed has failed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
+            os.setsid()
+            quiet = os.open(os.environ.get("MUTANTS_OUTPUT", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            code = run()
+        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    until = time.monotonic() + _MOST_WAITING
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() > until:
+            os.killpg(child, signal.SIGKILL)
+            until += _MOST_WAITING
+        time.sleep(0.01)
+    # What the tests started and a fault left behind.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status)
