@@ -338,6 +338,7 @@ for _ in range(10_000):
         (Any, 2**64),
         (Any, -(2**63) - 1),
         (Any, Decimal(1)),
+        (Decimal, Decimal("sNaN")),
         (Any, datetime(2030, 1, 1, tzinfo=UTC)),
         (Any, Opaque()),
         (Any, LOOP),
@@ -373,6 +374,14 @@ def test_a_wrong_value_is_located_inside_its_argument():
 
     with pytest.raises(Invalid, match=r"argument 'shape' must fit shape: .*Shape: Expected `float`.*points\[1\]\.x"):
         bound(handler).encode((Shape([Point(1), Point("2")]),), {})
+
+
+def test_what_another_library_says_of_a_payload_is_shown_without_its_control_characters():
+    def handler(a: int):
+        return a
+
+    with pytest.raises(Invalid, match=r"unknown field `\\u\{1b\}\]0;x`"):
+        bound(handler).check(b'{"\\u001b]0;x": 1}')
 
 
 def test_nan_is_called_not_finite():

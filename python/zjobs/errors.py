@@ -82,7 +82,8 @@ def invalid(field: str, rule: str, value: object) -> Invalid:
     Returns:
         The error to raise: ``field rule (got value)``, the value on one line and at most 80 characters long.
     """
-    return Invalid(f"{field} {rule} (got {shown(value)})")
+    # A rule may tell what another library said, in whose words may be anything that was given.
+    return Invalid(f"{''.join(map(_escaped, f'{field} {rule}'))} (got {shown(value)})")
 
 
 def shown(value: object) -> str:
