@@ -119,6 +119,8 @@ def test_times_become_utc_and_seconds():
     assert JobOpts(scheduled_at=local).scheduled_at == NOON
     assert JobOpts(schedule_in=timedelta(minutes=1)).schedule_in == 60.0
     assert JobOpts(timeout_seconds=timedelta(minutes=1)).timeout_seconds == 60.0
+    # What the engine takes in a call: it counts nanoseconds.
+    assert JobOpts(timeout_seconds=1e-9).timeout_seconds == 1e-9
     assert JobOpts(unique_by=["args"], unique_period=timedelta(hours=1)).unique_period == 3600.0
     assert JobOpts(timeout_seconds=None).timeout_seconds is None
 

@@ -52,6 +52,13 @@ def test_numbers_that_are_no_delay_are_refused(kind, bad):
         kind(bad)
 
 
+@pytest.mark.parametrize("bad", [b"", "", False, -1, math.nan])
+@pytest.mark.parametrize("kind", [Exponential, Linear])
+def test_a_longest_delay_that_is_none_is_refused(kind, bad):
+    with pytest.raises(Invalid, match="max_seconds"):
+        kind(1, bad)
+
+
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "1"])
 def test_an_attempt_counts_from_one(bad):
     with pytest.raises(Invalid, match="attempt"):

@@ -1,7 +1,6 @@
 """The values that say how jobs, queues and workers behave: checked when they are made, immutable afterwards."""
 
 import enum
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -374,7 +373,8 @@ def seconds(name: str, value: object) -> float:
 def positive_seconds(name: str, value: object) -> float:
     """As `seconds`, and more than zero."""
     length = seconds(name, value)
-    if math.isclose(length, 0, abs_tol=1e-6):
+    # The engine counts nanoseconds.
+    if not round(length * 1e9):
         raise invalid(name, "must be more than 0 seconds", value)
     return length
 

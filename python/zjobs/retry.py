@@ -125,7 +125,9 @@ class Linear(_Filtered):
     def __post_init__(self) -> None:
         """Refuses what the engine would refuse."""
         self._check_errors()
-        _check_numbers(("delay_seconds", self.delay_seconds), ("max_seconds", self.max_seconds or 0))
+        _check_numbers(
+            ("delay_seconds", self.delay_seconds), ("max_seconds", 0 if self.max_seconds is None else self.max_seconds)
+        )
         _ = self._backoff
 
     @property
