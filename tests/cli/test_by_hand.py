@@ -178,6 +178,8 @@ def test_jobs_are_enqueued_from_lines_all_or_none(shell):
         (("stats", "--app", "json:dumps"), "is a function, no Supervisor"),
         (("stats", "--store", "redis://x"), "there is no store for"),
         (("enqueue", "send", "{"), "must be JSON"),
+        (("enqueue", "send", "[" * 100_000), "must be JSON"),
+        (("enqueue", "send", "--at", "0001-01-01"), "give an offset"),
     ],
 )
 def test_what_cannot_be_meant_is_exit_code_2_and_says_what_to_do(shell, arguments, message):

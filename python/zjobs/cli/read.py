@@ -36,7 +36,12 @@ def moment(word: str) -> datetime:
     except ValueError as error:
         rule = "must be a time such as 2026-12-24T18:00:00+01:00"
         raise typer.BadParameter(f"{word!r} {rule}") from error
-    return found if found.tzinfo is not None else found.astimezone()
+    try:
+        return found if found.tzinfo is not None else found.astimezone()
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{word!r} is at an end of time, where no local time is known; give an offset"
+        ) from error
 
 
 def final_state(word: str) -> JobState:
@@ -51,5 +56,5 @@ def decoded(text: str, place: str) -> Any:  # noqa: ANN401 - whatever JSON can h
     """The value of a JSON text; ``place`` says where it stood."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"the arguments must be JSON ({error})", param_hint=place) from error
