@@ -1,0 +1,35 @@
+"""Drives the tests of one target with Atheris: ``python -m fuzz cron -max_total_time=60 corpus``."""
+
+import inspect
+import sys
+from importlib import import_module
+
+import atheris
+
+CODE = ["zjobs", "croniter", "typer", "click", "msgspec"]
+
+
+def tests(name):
+    """The tests of a target, as functions of bytes."""
+    with atheris.instrument_imports(include=CODE, enable_loader_override=False):
+        module = import_module(f"fuzz.test_{name.replace('-', '_')}")
+    found = [member for _, member in inspect.getmembers(module, inspect.isfunction) if hasattr(member, "hypothesis")]
+    if not found:
+        sys.exit(f"fuzz.test_{name} has no tests that Hypothesis drives")
+    return [test.hypothesis.fuzz_one_input for test in found]
+
+
+def main():
+    """The first byte says which test of the target is meant, so that one run serves all of them."""
+    chosen = tests(sys.argv.pop(1))
+
+    def one(data):
+        if data:
+            chosen[data[0] % len(chosen)](data[1:])
+
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
