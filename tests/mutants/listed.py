@@ -11,7 +11,7 @@ TESTS = {
     "retry": ["tests/test_retry.py"],
     "cron": _CRON,
     "crontab": ["tests/test_crontab.py"],
-    "codec": _CALLS,
+    "codec": ["tests/test_codec.py", *_CALLS],
     "signature": _CALLS,
     "errors": ["tests/test_errors.py", "tests/test_options.py"],
     "options": ["tests/test_options.py", "tests/test_bad_input.py"],
