@@ -47,6 +47,11 @@ def test_types_docstrings_and_what_only_checkers_read_are_left_alone():
             from a import b
         Text: TypeAlias = str | None
 
+        class Row(Protocol):
+            @property
+            def number(self) -> int:
+                return 1
+
         def f(a: int | str, b: "list[1]") -> int | None:
             """One and 1."""
             x: int | str = cast("int | str", a)

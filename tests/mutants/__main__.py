@@ -24,10 +24,11 @@ def main(arguments: list[str]) -> int:
     """Tries the modules that were asked for."""
     parser = argparse.ArgumentParser(prog="mutants")
     parser.add_argument("--modules", default=",".join(listed.TESTS), help="names with commas between")
+    parser.add_argument("--matching", default="", help="only faults in lines with this text; then nothing is proved")
     asked = parser.parse_args(arguments)
     assert "zjobs" not in sys.modules
     modules = asked.modules.split(",")
-    results = [_try(module) for module in modules]
+    results = [_try(module, asked.matching) for module in modules]
     made = sum(count for count, _, _ in results)
     killed = sum(count for _, count, _ in results)
     new = [line for _, _, lines in results for line in lines]
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
     if new:
         print(f"{len(new)} faults that no test notices and no reason explains")
         return 1
+    if asked.matching:
+        return 0
     rest = [module for module in listed.TESTS if module not in modules]
     share = 100 * killed / max(1, made)
     print(
@@ -45,7 +48,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _try(module: str) -> tuple[int, int, list[str]]:
+def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
     """How many faults were made and noticed, and those that are neither noticed nor listed."""
     files = listed.TESTS[module]
     with tempfile.TemporaryDirectory() as scratch:
@@ -58,6 +61,8 @@ def _try(module: str) -> tuple[int, int, list[str]]:
     used: set[tuple[str, str, str]] = set()
     began = time.monotonic()
     for change in changes(trial.source_of(module)):
+        if matching not in change.before:
+            continue
         tests = base.reaching(change.lines)
         end = trial.attempt(module, change.source, tests, sum(base.seconds[test] for test in tests)) if tests else None
         if end is End.STILLBORN:
@@ -70,6 +75,8 @@ def _try(module: str) -> tuple[int, int, list[str]]:
         if change.key not in known:
             new.append(_told(module, change, reached=bool(tests)))
             print(f"  {new[-1]}", file=sys.stderr, flush=True)
+    if matching:
+        return made, killed, new
     new += [f"{module}: listed, but noticed by a test or not made any more: {key}" for key in known - used]
     share = 100 * killed / max(1, made)
     print(f"{module}: {killed} of {made} faults noticed, {share:.1f} %, {time.monotonic() - began:.0f} s", flush=True)

@@ -153,6 +153,8 @@ def _is_unread(node: ast.stmt) -> bool:
             return True
         case ast.AnnAssign(annotation=ast.Name("TypeAlias")):
             return True
+        case ast.ClassDef(bases=[*_, ast.Name("Protocol")]):
+            return True
         case ast.FunctionDef(decorator_list=decorators) if "overload" in {ast.unparse(one) for one in decorators}:
             return True
         case _:
