@@ -26,6 +26,13 @@ def test_linear_and_constant_follow_their_formula():
     assert [Constant().delay(attempt) for attempt in (1, 9)] == [30, 30]
 
 
+def test_attempts_are_counted_in_thirty_two_bits():
+    last = 2**32 - 1
+    assert Linear(0.01).delay(last) == pytest.approx(0.01 * last, abs=0.001)
+    assert Linear(0.01).delay(last + 1) == Linear(0.01).delay(last)
+    assert Linear().delay(1000) == 60_000
+
+
 def test_jitter_adds_up_to_a_quarter_and_depends_on_job_and_attempt_alone():
     plain, spread = Constant(100), Constant(100, jitter=True)
     delays = {job: spread.delay(1, job_id=job) for job in range(100)}

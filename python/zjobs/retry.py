@@ -243,7 +243,7 @@ def _asked(strategy: RetryStrategy, attempt: int, job_id: int, error: BaseExcept
 def _attempt(attempt: int) -> int:
     if type(attempt) is not int or attempt < 1:
         raise invalid("attempt", "must be a whole number from 1: the attempt that just failed", attempt)
-    # The engine counts in 32 bits, and every curve has saturated long before.
+    # The engine counts in 32 bits.
     return min(attempt, 2**32 - 1)
 
 

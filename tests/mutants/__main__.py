@@ -55,8 +55,8 @@ def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
         base = trial.baseline(module, files, Path(scratch))
     if not base.passed:
         return 0, 0, [f"{module}: its tests fail without a fault: {' '.join(files)}"]
-    known = {survivor.key for survivor in listed.survivors() if survivor.module == module}
-    made = killed = 0
+    known = {survivor.key: survivor for survivor in listed.survivors() if survivor.module == module}
+    made = killed = equal = 0
     new: list[str] = []
     used: set[tuple[str, str, str]] = set()
     began = time.monotonic()
@@ -72,14 +72,19 @@ def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
             killed += 1
             continue
         used.add(change.key)
+        equal += change.key in known and not known[change.key].accepted
         if change.key not in known:
             new.append(_told(module, change, reached=bool(tests)))
             print(f"  {new[-1]}", file=sys.stderr, flush=True)
     if matching:
         return made, killed, new
-    new += [f"{module}: listed, but noticed by a test or not made any more: {key}" for key in known - used]
-    share = 100 * killed / max(1, made)
-    print(f"{module}: {killed} of {made} faults noticed, {share:.1f} %, {time.monotonic() - began:.0f} s", flush=True)
+    new += [f"{module}: listed, but noticed by a test or not made any more: {key}" for key in known.keys() - used]
+    share = 100 * killed / max(1, made - equal)
+    print(
+        f"{module}: {killed} of {made} faults noticed, {equal} change nothing: {share:.1f} % of the others, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     if share < listed.BAR[module in listed.PURE]:
         new.append(f"{module}: less than {listed.BAR[module in listed.PURE]} % of its faults are noticed")
     return made, killed, new
