@@ -82,6 +82,16 @@ zombies: $(BUILT) ## stop workers beyond their lease of one second, and see that
 cuts: $(BUILT) ## cut connections to PostgreSQL while jobs come and run, and account for every job: CUTS= SEED=
 	cd tests && $(abspath $(PY)) -m cuts --cuts $(or $(CUTS),500) --seed $(or $(SEED),1)
 
+.PHONY: sanitize sanitize-threads miri
+sanitize: $(DEPS) ## the engine's tests under AddressSanitizer and LeakSanitizer, on a nightly toolchain; ARGS="name" chooses
+	$(PY) tests/postgres_server.py $(PY) tools/sanitize.py address $(ARGS)
+
+sanitize-threads: $(DEPS) ## the same under ThreadSanitizer
+	$(PY) tests/postgres_server.py $(PY) tools/sanitize.py thread $(ARGS)
+
+miri: $(DEPS) ## the engine's pure modules in Miri
+	$(PY) tools/sanitize.py miri $(ARGS)
+
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
 
