@@ -199,8 +199,10 @@ def pooler(server: Server) -> Iterator[int]:
         (folder / "ini").write_text("\n".join(lines))
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         with subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "ini")]) as process:
-            yield port
-            process.kill()
+            try:
+                yield port
+            finally:
+                process.kill()
 
 
 def free_port() -> int:
