@@ -33,10 +33,11 @@ STORY = textwrap.dedent(
     go, unavailable, recovered = threading.Event(), threading.Event(), threading.Event()
     jobs.telemetry.attach(lambda event: unavailable.set(), "store_unavailable")
     jobs.telemetry.attach(lambda event: recovered.set(), "store_recovered")
-    noise = random.Random(1)
+    noise, runs = random.Random(1), []
 
     @jobs.worker(keep_result=True)
     def waits() -> str:
+        runs.append(1)
         go.wait()
         return noise.randbytes(100_000).hex()  # what no compression makes small
 
@@ -69,6 +70,7 @@ STORY = textwrap.dedent(
     os.close(filler)
     print("recovered", recovered.wait(SOON))
     print(*[(jobs.wait(job, SOON).state.name, jobs.get(job).attempt, len(jobs.get(job).result)) for job in held])
+    print("runs", len(runs))
     print("refused ones left", jobs.count(worker="noop") - there)
     print(jobs.wait(noop.enqueue(noise.randbytes(20_000).hex()), SOON).state.name)
     jobs.stop()
@@ -102,6 +104,7 @@ def test_ends_wait_for_space_and_the_worker_goes_on(tmp_path):
         "beats True",
         "recovered True",
         " ".join(["('COMPLETED', 1, 200000)"] * 4),
+        "runs 4",
         "refused ones left 0",
         "COMPLETED",
     ]

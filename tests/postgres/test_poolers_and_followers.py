@@ -79,6 +79,27 @@ def test_work_goes_on_at_a_follower_that_was_promoted():
             follower.stop(signal.SIGQUIT)
 
 
+def test_a_leader_that_has_become_read_only_is_left_for_the_one_that_can_be_written(server):
+    with postgres_server.running() as first:
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{server.port}"
+        jobs = zjobs.Supervisor(f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write&schema=moved")
+        zjobs.migrate(f"{server.url}?schema=moved")
+        jobs.enqueue("before")
+        assert [job.worker for job in jobs.list()] == ["before"]
+        with psycopg.connect(first.url, autocommit=True) as admin:
+            # As a leader that was demoted: its sessions go on, and cannot write.
+            admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + SOON
+        with psycopg.connect(first.url, autocommit=True) as session:
+            while session.execute("SHOW default_transaction_read_only").fetchone() != ("on",):
+                assert time.monotonic() < deadline
+        jobs.enqueue("after")
+        assert [job.worker for job in zjobs.Supervisor(f"{server.url}?schema=moved").list()] == ["after"]
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute("SET client_min_messages = error; DROP SCHEMA moved CASCADE")
+
+
 def enqueue_at_last(jobs, n):
     """The number of a job that was surely enqueued; one that is uncertain is enqueued again."""
     deadline = time.monotonic() + SOON

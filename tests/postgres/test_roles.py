@@ -54,6 +54,9 @@ def test_enqueue_inserts_and_sees_and_changes_nothing(urls):
     with psycopg.connect(urls["enqueue"]) as connection:
         again = connection.execute("SELECT id FROM zjobs.enqueue('w', unique_key => 'k')").fetchone()
         assert connection.execute("SELECT * FROM zjobs.enqueue('w', unique_key => 'k')").fetchone() == (*again, True)
+        for asked in ("args", "meta", "errors", "result", "*"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(f"SELECT {asked} FROM zjobs.jobs")  # noqa: S608 - our own words
     with pytest.raises(zjobs.StoreUnavailable, match=r"permission denied.*docs/postgresql\.md"):
         jobs.get(job)
     for forbidden in (lambda: jobs.cancel_many(worker="w"), lambda: jobs.delete_many(worker="w"), jobs.start):
