@@ -140,6 +140,22 @@ def test_the_ledger_sees_two_jobs_with_one_key_at_once_though_they_were_judged_o
     assert it.problems["overlap"]
 
 
+def test_a_batch_that_met_a_job_waits_for_it(tmp_path):
+    holder = row(2, token="b", key="k")  # noqa: S106 - as above
+    marks = "intend b 1\nenqueued b 2\nintend a 2\nenqueued a 1 +2\nbegin 1 1 1 20\nend 1 1 1 30 returned\n"
+    it = ledger(tmp_path, marks, row(1))
+    it.read(40 * SECOND)
+    it.close(90 * SECOND)
+    assert it.waiting == 2
+    with (tmp_path / "worker-0-1.marks").open("a") as file:
+        file.write("begin 2 1 1 20\nend 2 1 1 30 returned\n")
+    it.view = Fixed(row(1), holder)
+    it.read(91 * SECOND)
+    it.close(190 * SECOND)
+    assert it.waiting == 0
+    assert not any(it.problems.values())
+
+
 def test_the_ledger_sees_a_run_that_ends_long_after_all_was_over(tmp_path):
     it = ledger(tmp_path, MARKS, row(1), row(2))
     it.read(40 * SECOND)

@@ -81,8 +81,7 @@ class Ledger:
         self._held: deque[list[tuple[Row, list[Run]]]] = deque(maxlen=8)
         self.kills: list[Kill] = []
         self.stops: list[Stop] = []
-        # None yet, but a pause hands jobs back, too: what was claimed ahead of time, with its attempt.
-        self.servers: list[tuple[int, int]] = [(0, 0)]
+        self.servers: list[tuple[int, int]] = []
         self.problems: dict[str, list[str]] = defaultdict(list)
         self.counts: Counter[str] = Counter()
         self.ended = 0
@@ -174,7 +173,8 @@ class Ledger:
     def _is_over(self, one: Open, now: int) -> bool:
         if one.batch.made is None:
             return now - one.began > CUT_OFF and now - one.seen > QUIET and len(one.rows) in {0, one.batch.count}
-        return now - one.seen > QUIET and not self._missing(one)
+        known = all(job in self._keyed for job in one.batch.met)
+        return now - one.seen > QUIET and known and not self._missing(one)
 
     def _judge(self, over: list[Open]) -> None:
         evidence = Evidence(
@@ -185,6 +185,8 @@ class Ledger:
             kills=self.kills,
             stops=self.stops,
             servers=self.servers,
+            # A pause hands jobs back: what was claimed ahead of time, with its attempt.
+            handed_back=True,
         )
         self._add(judge(evidence))
         self._judge_keys(evidence)
