@@ -137,7 +137,7 @@ def soak(plan: Plan, ground: Ground) -> Told:
     with ExitStack() as stack:
         stack.callback(crew.abandon)
         crew.start()
-        told = Told(Ledger(ground.folder / "marks", view), now())
+        told = Told(Ledger(ground.folder / "marks", view), _work_begins(ground, crew))
         faults = _faults(plan, ground, crew, marks)
         harm = threading.Thread(target=_harm, args=(plan, faults, told, over), daemon=True)
         harm.start()
@@ -148,6 +148,15 @@ def soak(plan: Plan, ground: Ground) -> Told:
         _end(crew, view, plan)
     told.ledger.finish(view.damage())
     return told
+
+
+def _work_begins(ground: Ground, crew: Crew) -> int:
+    """When the first handler was called: from then on everybody can bear what happens."""
+    marks = ground.folder / "marks"
+    while not any(b"begin" in path.read_bytes() for path in marks.glob("*.marks")):
+        crew.check()
+        time.sleep(0.05)
+    return now()
 
 
 def _faults(plan: Plan, ground: Ground, crew: Crew, marks: Marks) -> Faults:
