@@ -411,6 +411,9 @@ class Supervisor(AsyncControl, Schedules):
     def run(self) -> tuple[int, ...]:
         """Starts, and blocks until a signal: the first SIGTERM or SIGINT drains, a second one stops hard.
 
+        A third one, while that still waits for handlers, ends the process where it is, by that signal: whoever asks
+        three times wants it gone. Jobs whose handlers were cut off so run again, as after any crash.
+
         Returns:
             The ids of jobs whose handlers ignore the stop, as `stop` does.
 
