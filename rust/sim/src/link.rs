@@ -69,7 +69,8 @@ impl Link {
     /// As a defect in a store would: without a word on the terminal.
     fn fall(&self, verb: &str) -> ! {
         self.world.note(|| format!("{verb} of {} panics", self.who()));
-        self.fell.store(*self.caller.lock() == Caller::Role, Ordering::Relaxed);
+        // Whoever writes acks catches that itself; the role goes on.
+        self.fell.store(*self.caller.lock() == Caller::Role && verb != "ack", Ordering::Relaxed);
         std::panic::resume_unwind(Box::new("a call panicked on purpose"))
     }
 

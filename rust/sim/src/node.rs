@@ -179,7 +179,10 @@ impl Node {
     }
 
     fn hear(&self, signal: &Signal) {
+        // On the thread of whoever tells it, which a role of this node may be waiting for.
+        let before = self.link.set_caller(Caller::Person);
         self.link.subscribers().iter().for_each(|subscriber| subscriber.signal(signal));
+        self.link.set_caller(before);
     }
 
     // --- what it can do ---
