@@ -163,6 +163,21 @@ mod tests {
     }
 
     #[test]
+    fn jitter_is_the_published_formula() {
+        let expected =
+            [(1, 1, 0.745_781_757_262_701_1), (1, 2, 0.749_149_683_873_824_6), (-3, 7, 0.518_553_072_773_898_4)];
+        for (job, attempt, unit_of_it) in expected {
+            assert_eq!(unit(JobId(job), attempt), unit_of_it, "job {job}, attempt {attempt}");
+        }
+    }
+
+    #[test]
+    fn jitter_adds_up_to_a_quarter_of_the_delay() {
+        let added = seconds(Curve::constant(100.0).unwrap(), Jitter::Spread, 1) - 100.0;
+        assert_eq!((added * 1e6).round(), (100.0 * JITTER * unit(JOB, 1) * 1e6).round());
+    }
+
+    #[test]
     fn jitter_is_even_over_jobs() {
         let mean: f64 = (0..10_000).map(|id| unit(JobId(id), 1)).sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");

@@ -228,7 +228,10 @@ mod tests {
         let mut job = running(1, 20);
         for (crashes, to) in [(0, State::Available), (1, State::Available), (2, State::Discarded)] {
             job.details_mut().crashes = crashes;
-            assert_eq!(rescue(&job, RescueReason::NodeDied).unwrap().to, to);
+            let died = rescue(&job, RescueReason::NodeDied).unwrap();
+            assert_eq!(died.to, to);
+            let way_out = died.error.message.contains("3 times now: it may be what kills them; retry it by hand");
+            assert_eq!(way_out, to == State::Discarded, "{}", died.error.message);
             let shutdown = rescue(&job, RescueReason::Shutdown).unwrap();
             assert_eq!((shutdown.to, shutdown.attempt, shutdown.crashes), (State::Available, 0, crashes));
         }
