@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: corrupt-sqlite crash-points crash-postgres crash-sqlite cuts powerloss soak zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence mutants powerloss repeat soak walks zombies
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -56,6 +56,31 @@ test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
 	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+bugs: $(DEPS) ## hunt every deliberate bug of the simulator: STORE=memory, sqlite or both
+	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
+	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) --bugs
+
+walks: $(BUILT) ## random walks beside a model and beside each other, on every store: WALKS=50000
+	ZJOBS_WALKS=$(or $(WALKS),50000) $(PY) -m pytest -q -o timeout=0 -o faulthandler_timeout=0 tests/test_stateful.py
+	@echo "proved: $(or $(WALKS),50000) walks of up to 60 steps in memory, a third to a fifth as many on a file, on a server and side by side, no difference"
+
+repeat: $(BUILT) ## the suite again and again, with hasty thread switches: RUNS=100
+	for run in $$(seq $(or $(RUNS),100)); do \
+	  echo "run $$run of $(or $(RUNS),100)"; \
+	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
+	done
+	@echo "proved: the suite passed $(or $(RUNS),100) times in a row, with thread switches each microsecond"
+
+RINGS := $(addprefix rust/src/,state.rs outcome.rs backoff.rs unique.rs limits.rs limits/quick.rs job.rs queue/finished.rs queue/jobs.rs \
+  queue/delayed.rs queue/leases.rs queue/names.rs queue/ready.rs)
+
+mutants: $(DEPS) ## change the engine in every small way and see a test fail each time: FILES="rust/src/state.rs ..."
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS))
+
+evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME ..." or --page
+	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)
 
 sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
 	@$(MAKE) --no-print-directory sim STORE=memory SEED= SEEDS=100000
@@ -94,9 +119,11 @@ miri: $(DEPS) ## the engine's pure modules in Miri
 
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
+	@echo "proved: $(if $(SEED),session $(SEED),$(or $(SESSIONS),2000) sessions), the power cut after each write: nothing that was confirmed is lost"
 
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
+	@echo "proved: $(or $(COUNT),10000) damaged files and $(or $(COUNT),10000) damaged logs opened: no crash, no write"
 
 .PHONY: cron-oracle
 cron-oracle: $(BUILT) ## each change of each zone's offset meets 200 cron expressions: EXPRESSIONS= ZONES= RANDOM= SEED= choose
@@ -150,17 +177,8 @@ wheel: $(DEPS) ## a release wheel in dist/
 	$(PY) tools/check_wheel.py dist/*.whl
 	$(PY) tools/check_sbom.py "$$(ls -t dist/*.whl | head -n 1)"
 
-verify: test ## the long proofs: the suite 20 times with hasty thread switches, long walks, a million seeds, 200 kills
-	for run in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
-	  echo "run $$run of 20"; \
-	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
-	done
-	ZJOBS_WALKS=long $(PY) -m pytest -q -o timeout=0 -o faulthandler_timeout=0 tests/test_stateful.py
-	@$(MAKE) --no-print-directory sim STORE=memory
-	@$(MAKE) --no-print-directory sim STORE=both SEEDS=10000
-	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store sqlite --bugs
-	@$(MAKE) --no-print-directory crash-sqlite
-	@$(MAKE) --no-print-directory crash-postgres
+verify: test ## the long proofs, as deep as the bars of docs/evidence.md ask; takes days
+	@$(MAKE) --no-print-directory evidence DEPTH=full
 
 ci: ## what has to pass before a merge
 	.ci/run

@@ -10,10 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from named_tests import NAMED, missing_tests
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TEST = re.compile(r"`(tests/[\w/]+\.(?:py|rs))(?:::(\w+))?`((?:, `\w+`)*)")
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 _NOT_RUN = {"mermaid", "text"}
 SERVER = "postgresql://app@db.example.com/app"
@@ -110,22 +111,9 @@ def test_a_command_that_does_not_exist_is_found():
     ]
 
 
-def missing_tests(text):
-    missing = []
-    for path, first, more in _TEST.findall(text):
-        file = ROOT / path
-        source = file.read_text("utf-8") if file.exists() else ""
-        names = [first, *re.findall(r"`(\w+)`", more)] if first else []
-        defined = re.findall(r"\b(?:fn|def|class) (\w+)|^(\w+) = ", source, re.MULTILINE)
-        known = {one for pair in defined for one in pair}
-        missing += [f"{path}::{one}" for one in names if one not in known]
-        missing += [] if source else [path]
-    return missing
-
-
 def test_every_test_that_a_guarantee_names_exists():
     text = (ROOT / "README.md").read_text("utf-8")
-    assert len(_TEST.findall(text)) >= 10
+    assert len(NAMED.findall(text)) >= 10
     assert missing_tests(text) == []
 
 

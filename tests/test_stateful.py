@@ -6,7 +6,7 @@ and when somebody writes too late. Time moves only between steps.
 
 One walk goes over two stores at once, which get the same calls and must look the same after each (I-26).
 
-`make verify` walks longer (`ZJOBS_WALKS=long`). Another store joins with a class that has `make_store`.
+`make walks WALKS=50000` walks more often, up to 60 steps each. Another store joins with a class that has `make_store`.
 """
 
 import os
@@ -33,11 +33,18 @@ from dict_store import DictStore
 from plain_model import KEPT, LIVE, NAP, QUEUES, STEP, TTL, Model, Row, S
 from twin_store import TwinStore
 
-settings.register_profile("short", max_examples=100, stateful_step_count=40, deadline=None)
-settings.register_profile("long", max_examples=3000, stateful_step_count=100, deadline=None)
 WALKS = settings(
-    settings.get_profile(os.environ.get("ZJOBS_WALKS", "short")), suppress_health_check=[HealthCheck.too_slow]
+    max_examples=int(os.environ.get("ZJOBS_WALKS", "100")),
+    stateful_step_count=60 if "ZJOBS_WALKS" in os.environ else 40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def every(share):
+    """One walk in so many: a file and a server are slower than memory."""
+    return settings(WALKS, max_examples=max(1, WALKS.max_examples // share))
+
 
 WORDS = st.sampled_from(["raise", "raise", "raise", "return", "snooze", "cancel", "discard"])
 
@@ -521,17 +528,17 @@ class TestMemoryStore(MemoryStoreWalk.TestCase):
 
 @pytest.mark.timeout(900)
 class TestDictStore(DictStoreWalk.TestCase):
-    settings = settings(WALKS, max_examples=WALKS.max_examples // 3)
+    settings = every(3)
 
 
 @pytest.mark.timeout(900)
 class TestSqliteStore(SqliteStoreWalk.TestCase):
-    settings = settings(WALKS, max_examples=WALKS.max_examples // 3)
+    settings = every(3)
 
 
 @pytest.mark.timeout(900)
 class TestMemoryBesideSqlite(MemoryBesideSqliteWalk.TestCase):
-    settings = settings(WALKS, max_examples=WALKS.max_examples // 4)
+    settings = every(4)
 
 
 class AtServer:
@@ -542,12 +549,12 @@ class AtServer:
 
 @pytest.mark.timeout(900)
 class TestPostgresStore(AtServer, PostgresStoreWalk.TestCase):
-    settings = settings(WALKS, max_examples=WALKS.max_examples // 5)
+    settings = every(5)
 
 
 @pytest.mark.timeout(900)
 class TestMemoryBesidePostgres(AtServer, MemoryBesidePostgresWalk.TestCase):
-    settings = settings(WALKS, max_examples=WALKS.max_examples // 5)
+    settings = every(5)
 
 
 def test_stores_that_are_not_the_same_are_told_apart():
