@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::env;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use rustix::process::{Signal, getpid, kill_process};
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 
 use super::{Point, Role, Step};
 use crate::error::{Error, Result};
@@ -224,8 +224,8 @@ pub(super) async fn sending<F: Future>(request: F) -> F::Output {
 fn reach(name: &str) -> Result<()> {
     let Some(told) = told(name) else { return Ok(()) };
     match told.as_str() {
-        "kill" => signal(name, Signal::KILL),
-        "freeze" => signal(name, Signal::STOP),
+        "kill" => signal(name, Signal::SIGKILL),
+        "freeze" => signal(name, Signal::SIGSTOP),
         "error" => Err(Error::StoreUnavailable(format!("failpoint {name}"))),
         other => Err(Error::Internal(format!("failpoint {name}: {other:?} is neither kill, freeze nor error"))),
     }
@@ -238,8 +238,6 @@ fn told(name: &str) -> Option<String> {
 }
 
 fn signal(name: &str, signal: Signal) -> Result<()> {
-    kill_process(getpid(), signal).map_err(|error| Error::Internal(format!("failpoint {name}: {error}")))?;
-    // Another thread may be the one that hears of it: nothing happens here until it has.
-    std::thread::park_timeout(Duration::from_millis(20));
-    Ok(())
+    // To this thread, which goes no further; the others end or stop with it.
+    pthread_kill(pthread_self(), signal).map_err(|error| Error::Internal(format!("failpoint {name}: {error}")))
 }
