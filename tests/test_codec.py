@@ -24,6 +24,10 @@ class Point(msgspec.Struct):
     tags: list[str] = []
 
 
+class Box(msgspec.Struct):
+    item: Any
+
+
 class Tree(msgspec.Struct):
     children: "list[Tree]"
     value: int | None = None
@@ -107,6 +111,11 @@ def test_a_field_that_is_not_given_is_not_compared():
     assert codec.same(one, other) is True
 
 
+def test_a_struct_is_compared_by_its_fields():
+    assert codec.same(Box((1, 2)), Box([1, 2])) is True
+    assert codec.same(Box((1, 2)), Box([1, 3])) is False
+
+
 # --- types ---
 
 
@@ -150,6 +159,7 @@ def test_a_model_is_read_in_its_own_way_and_other_types_by_msgspec():
     assert codec.decoder(Tree)(b'{"children": [{"children": []}]}') == Tree([Tree([])])
     with pytest.raises(msgspec.ValidationError):
         codec.decoder(int)(b'"1"')
+    assert codec.decoder(object)(b"[1]") == [1]
 
 
 # --- values ---

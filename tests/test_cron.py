@@ -95,6 +95,25 @@ def test_a_wildcard_hour_follows_real_time():
     assert ticks(even, utc(2026, 10, 24, 23), 2) == ["2026-10-25 02:00+02:00", "2026-10-25 02:00+01:00"]
 
 
+def test_each_second_beside_a_change_runs_once():
+    second = timedelta(seconds=1)
+    for change in (utc(2026, 3, 29, 1), utc(2026, 10, 25, 1)):
+        found = Schedule("* * * * * *", BERLIN).between(change - 4 * second, change + 3 * second)
+        assert found == [change + n * second for n in range(-3, 4)]
+    found = Schedule("* * 1-3 * * *", BERLIN).between(utc(2026, 3, 29, 0, 59, 56), utc(2026, 3, 29, 1, 0, 3))
+    assert found == [utc(2026, 3, 29, 1) + n * second for n in range(-3, 4)]
+    before, after = utc(2026, 10, 25, 1), utc(2026, 10, 25, 2)
+    found = Schedule("* * 1-3 * * *", BERLIN).between(before - 3 * second, after + second)
+    assert found == [before - 2 * second, before - second, after, after + second]
+
+
+def test_the_hour_decides_about_a_change_also_after_seconds():
+    before = utc(2026, 3, 28, 12)
+    for fixed in ("0 30 2 * * *", "0 */30 2 * * *", "15 30 2 29-31 * *"):
+        assert ticks(Schedule(fixed, BERLIN), before, 1) == ["2026-03-29 03:00+02:00"]
+    assert ticks(Schedule("0 30 */2 29 * *", BERLIN), utc(2026, 3, 29, 0), 1) == ["2026-03-29 04:30+02:00"]
+
+
 def test_a_zone_may_skip_a_whole_day():
     noon = Schedule("0 12 * * *", "Pacific/Apia")
     expected = ["2011-12-29 12:00-10:00", "2011-12-31 00:00+14:00", "2011-12-31 12:00+14:00"]

@@ -234,10 +234,12 @@ def test_a_failing_store_is_asked_again_and_no_tick_is_lost(shelf, node, caplog)
 
 
 @pytest.mark.parametrize("what", ["crons", "save_cron"])
-def test_a_store_that_cannot_be_read_or_written_keeps_new_entries_waiting(shelf, node, what):
+def test_a_store_that_cannot_be_read_or_written_keeps_new_entries_waiting(shelf, node, what, caplog):
+    assert timedelta(seconds=5) == RETRY
     node.crontab.add(entry())
     shelf.failing = {what}
     assert node.crontab.tick(NOON) == NOON + RETRY
+    assert "cannot be read or saved" in caplog.text
     shelf.failing = set()
     assert node.crontab.tick(NOON + RETRY) == NOON + MINUTE
 
@@ -294,6 +296,23 @@ def test_a_name_is_registered_once(node):
 def test_an_entry_s_values_are_checked(options, words):
     with pytest.raises(Invalid, match=f"^{words} "):
         CronEntry(**({"name": "n", "schedule": Schedule("@daily"), "worker": "work"} | options))
+
+
+def test_what_excludes_a_key_of_its_own_is_told():
+    with pytest.raises(Invalid, match=r"\(got 'k'\)"):
+        entry(overlap="skip", opts=JobOpts(unique_key="k"))
+    with pytest.raises(Invalid, match=r"\(got \('args',\)\)"):
+        entry(overlap="skip", opts=JobOpts(unique_by=("args",)))
+
+
+def test_entries_jobs_and_replies_are_values():
+    job = entry(args=("a",)).job()
+    for value in (entry(), job, Ticked(TickReply.ALREADY)):
+        assert value == dataclasses.replace(value)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, "other")
+    with pytest.raises(TypeError):
+        CronEntry("n", Schedule("@daily"), "work")
 
 
 class Cluster(RuleBasedStateMachine):
