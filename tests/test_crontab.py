@@ -178,6 +178,18 @@ def test_after_all_nodes_were_down_late_ticks_follow_the_policy(shelf, node, cat
     assert len(missed) == (late < 10)
 
 
+def test_the_newest_of_the_ticks_that_are_left_out_is_recorded(shelf, node, caplog):
+    node.crontab.add(entry(catch_up="none"))
+    drive(node, NOON + MINUTE)
+    half = MINUTE / 2
+    for late in (1, 3):
+        now = shelf.rows["minutely"].last_tick + late * MINUTE + half
+        assert node.crontab.tick(now) == now + half
+        assert shelf.rows["minutely"].last_tick == now - half
+    assert [len(event.ticks) for event in node.told if isinstance(event, CronMissed)] == [1, 3]
+    assert not caplog.records
+
+
 def test_one_node_alone_tells_of_missed_ticks(shelf, node):
     node.crontab.add(entry(catch_up="none"))
     drive(node, NOON + MINUTE)
