@@ -45,7 +45,17 @@ impl Address {
     /// Reads a URL: `postgresql://user@host/database?option=value`.
     pub(super) fn parse(url: &str, patience: Duration, environment: Environment<'_>) -> Result<Self> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut options = Options::of(query)?;
+        let refused = |cause: String| {
+            // Where a password has a `?`, the options begin inside of it: then not even the parser's words are repeated.
+            let told =
+                if query.contains('@') { "what may be a password; write ? and @ in it as %3F and %40" } else { &cause };
+            Error::invalid("url", "must be postgresql://user@host/database?option=value", told)
+        };
+        if base.matches('@').count() > 1 {
+            // The end of the password would be taken for a host or a database, which are shown.
+            return Err(Error::invalid("url", "must have each @ of its parts written as %40", "a second @"));
+        }
+        let mut options = Options::of(query).map_err(&refused)?;
         let mut from = |option: &str, variable: &str| options.take(option).or_else(|| environment(variable));
         let tls = Tls {
             mode: from("sslmode", "PGSSLMODE"),
@@ -60,7 +70,7 @@ impl Address {
         let mut config: Config = options.onto(&base).parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             // The text of a URL may hold a password: only the parser's own words are repeated.
-            Error::invalid("url", "must be postgresql://user@host/database?option=value", cause)
+            refused(cause)
         })?;
         fill_in(&mut config, environment)?;
         config.application_name(application.as_deref().unwrap_or("zjobs"));
@@ -160,11 +170,11 @@ impl fmt::Debug for Address {
 struct Options(BTreeMap<String, String>);
 
 impl Options {
-    fn of(query: &str) -> Result<Self> {
+    fn of(query: &str) -> Result<Self, String> {
         let mut options = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(Error::invalid("url", "must have its options as name=value", pair));
+                return Err(format!("the option {pair} without a value"));
             };
             options.insert(name.to_owned(), value.to_owned());
         }
@@ -325,6 +335,17 @@ mod tests {
         for url in ["postgresql://ann:s3cret@db:port/x", "postgresql://db/x?no_such=s3cret", "postgresql://db/x?flag"] {
             let Err(error) = parse(url, &[]) else { panic!("{url}") };
             assert!(matches!(error, Error::Invalid { .. }) && !error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_coded_as_it_should_be_is_not_repeated_either() {
+        for password in ["a?s3cret", "a?s3cret=", "a?b=c&s3cret", "a@s3cret", "a@s3cret,", "?@s3cret", "a?@/s3cret"] {
+            for end in ["@db/x", "@db", "@db:port/x", "@db/x?connect_timeout=1"] {
+                let found = parse(&format!("postgresql://ann:{password}{end}"), &[("PGPORT", "1")]);
+                let told = found.map_or_else(|error| error.to_string(), |address| address.to_string());
+                assert!(!told.contains("s3cret"), "{told}");
+            }
         }
     }
 
