@@ -1,6 +1,7 @@
 -- claim: available -> executing
 -- Take the best due jobs of one queue, up to a limit, and lease them to one node that is alive.
 -- A row that somebody made available with its attempts used up stays, and holds nobody up.
+-- A lease number that cannot grow any more stays as it is.
 -- Order must stay equal to index jobs_claim (queue, priority, scheduled_at, id).
 WITH me AS MATERIALIZED (
     SELECT number, id FROM zjobs.nodes WHERE id = $3 AND standing = 0 AND expires_at >= zjobs.now()
@@ -14,7 +15,8 @@ WITH me AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE zjobs.jobs AS job
-SET state = 1, attempt = job.attempt + 1, lease = job.lease + 1, node = me.number, attempted_at = zjobs.now(), acked = false
+SET state = 1, attempt = job.attempt + 1, lease = job.lease + (job.lease < 2147483647)::integer, node = me.number,
+    attempted_at = zjobs.now(), acked = false
 FROM picked, me
 WHERE job.id = picked.id
 RETURNING

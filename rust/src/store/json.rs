@@ -45,7 +45,7 @@ fn error_of(value: &Value) -> Option<AttemptError> {
     let text = |key| value.get(key)?.as_str().map(str::to_owned);
     Some(AttemptError {
         attempt: u32::try_from(value.get("attempt")?.as_u64()?).ok()?,
-        at: Timestamp(value.get("at")?.as_i64()?),
+        at: Timestamp(value.get("at")?.as_i64()?).clamp(Timestamp::MIN, Timestamp::MAX),
         kind: text("kind")?,
         message: text("message")?,
         traceback: text("traceback")?,

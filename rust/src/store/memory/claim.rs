@@ -20,7 +20,7 @@ impl Tables {
             let Some(row) = jobs.get_mut(id) else { continue };
             let to = row.state.on(Event::Claim, Attempts::Left)?;
             row.attempt += 1;
-            row.lease = Lease(row.lease.0 + 1);
+            row.lease = Lease(row.lease.0.saturating_add(1));
             row.holder = holder;
             row.ended = Ended::Otherwise;
             row.set_attempted_at(index.now);

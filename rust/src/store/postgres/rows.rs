@@ -68,13 +68,20 @@ fn details(row: &Row) -> Verb<Option<Arc<Details>>> {
         cancel_requested: row.try_get(15)?,
         crashes: u16::try_from(row.try_get::<_, i16>(16)?).unwrap_or(0),
         unique_key: row.try_get::<_, Option<&str>>(17)?.map(Into::into),
-        tags: row.try_get::<_, Option<Vec<&str>>>(18)?.unwrap_or_default().into_iter().map(Name::stored).collect(),
+        tags: tags(row),
         meta: text(19)?.map(payload),
         errors: text(20)?.map(|Json(text)| json::errors_of(text)).unwrap_or_default(),
         result: text(21)?.map(payload),
         progress: text(22)?.and_then(|Json(text)| json::progress_of(text)),
     };
     Ok((found != Details::default()).then(|| Arc::new(found)))
+}
+
+/// The tags. Whoever writes a row by hand may give an array with NULLs, which are passed over, or of two dimensions, which
+/// counts as empty: a row that were no job would take the others with it that were claimed together.
+fn tags(row: &Row) -> Vec<Name> {
+    let words: Vec<Option<&str>> = row.try_get::<_, Option<_>>(18).ok().flatten().unwrap_or_default();
+    words.into_iter().flatten().map(Name::stored).collect()
 }
 
 fn payload(Json(text): Json<'_>) -> Payload {

@@ -1,5 +1,9 @@
 //! Row ↔ job. The columns come in one order everywhere; a test compares it with the statements.
+//!
+//! Whoever edits a row by hand may write what the store never would. All that the schema lets in reads as a job: one row
+//! that does not would keep the others of its queue from being claimed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rusqlite::Row;
@@ -44,27 +48,37 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(Job, Option<i64>)> {
     let job = Job {
         id: JobId(row.get(0)?),
         state: state(row.get(1)?)?,
-        queue: Name::stored(row.get_ref(2)?.as_str()?),
-        worker: Name::stored(row.get_ref(3)?.as_str()?),
+        queue: Name::stored(&text(row, 2)?.unwrap_or_default()),
+        worker: Name::stored(&text(row, 3)?.unwrap_or_default()),
         args: row.get_ref(4)?.as_bytes()?.into(),
         priority: Priority(row.get(5)?),
         attempt: row.get(6)?,
         max_attempts: row.get(7)?,
         lease: Lease(row.get(8)?),
         node: None,
-        scheduled_at: Timestamp(row.get(10)?),
-        inserted_at: Timestamp(row.get(11)?),
-        attempted_at: row.get::<_, Option<i64>>(12)?.map(Timestamp),
-        finished_at: row.get::<_, Option<i64>>(13)?.map(Timestamp),
+        scheduled_at: time(row.get(10)?),
+        inserted_at: time(row.get(11)?),
+        attempted_at: row.get::<_, Option<i64>>(12)?.map(time),
+        finished_at: row.get::<_, Option<i64>>(13)?.map(time),
         timeout: row.get::<_, Option<i64>>(14)?.map(|nanos| Duration::from_nanos(nanos.unsigned_abs())),
         details,
     };
     Ok((job, row.get(9)?))
 }
 
+/// A text column, with U+FFFD for what is no UTF-8.
+fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<Cow<'a, str>>> {
+    Ok(row.get_ref(column)?.as_bytes_or_null()?.map(String::from_utf8_lossy))
+}
+
+/// A stored time, which a `datetime` must be able to hold.
+fn time(micros: i64) -> Timestamp {
+    Timestamp(micros).clamp(Timestamp::MIN, Timestamp::MAX)
+}
+
 fn details(row: &Row<'_>) -> rusqlite::Result<Option<Arc<Details>>> {
     let cancel_requested: bool = row.get(15)?;
-    let crashes: u16 = row.get(16)?;
+    let crashes = u16::try_from(row.get::<_, i64>(16)?.max(0)).unwrap_or(u16::MAX);
     let empty = |column| Ok::<_, rusqlite::Error>(matches!(row.get_ref(column)?, ValueRef::Null));
     let mut plain = !cancel_requested && crashes == 0;
     for column in 17..=22 {
@@ -73,15 +87,15 @@ fn details(row: &Row<'_>) -> rusqlite::Result<Option<Arc<Details>>> {
     if plain {
         return Ok(None);
     }
-    let text = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
-    let bytes = |text: Option<&str>| text.map(|text| Payload::from(text.as_bytes()));
+    let text = |column| text(row, column);
+    let bytes = |text: Option<Cow<'_, str>>| text.map(|text| Payload::from(text.as_bytes()));
     Ok(Some(Arc::new(Details {
         unique_key: text(17)?.map(Into::into),
-        tags: text(18)?.map(json::tags_of).unwrap_or_default(),
+        tags: text(18)?.map(|text| json::tags_of(&text)).unwrap_or_default(),
         meta: bytes(text(19)?),
-        errors: text(20)?.map(json::errors_of).unwrap_or_default(),
+        errors: text(20)?.map(|text| json::errors_of(&text)).unwrap_or_default(),
         result: bytes(text(21)?),
-        progress: text(22)?.and_then(json::progress_of),
+        progress: text(22)?.and_then(|text| json::progress_of(&text)),
         cancel_requested,
         crashes,
     })))
