@@ -78,7 +78,7 @@ pub fn derive(
     if fields.is_empty() {
         return Err(Error::invalid("unique_by", "must name at least one of worker, queue, args or an argument", "()"));
     }
-    let args: Value = serde_json::from_slice(args).map_err(|e| Error::invalid("args", "must be valid JSON", e))?;
+    let args = serde_json::from_slice(args).or_else(|_| deep(args))?;
     // serde_json's maps are ordered by key, which makes the text canonical.
     let mut parts: Vec<Value> = fields
         .iter()
@@ -95,6 +95,15 @@ pub fn derive(
     }
     let digest = Sha256::digest(Value::Array(parts).to_string().as_bytes());
     Ok(format!("sha256:{digest:x}").into())
+}
+
+/// The value of any text that may be stored: serde_json by itself gives up a level or two before our limit.
+fn deep(args: &[u8]) -> Result<Value> {
+    limits::json("args", args, limits::PAYLOAD_BYTES)?;
+    let mut reader = serde_json::Deserializer::from_slice(args);
+    reader.disable_recursion_limit();
+    let value = reader.into_iter().next().unwrap_or(Ok(Value::Null));
+    value.map_err(|error| Error::invalid("args", "must be valid JSON", error))
 }
 
 #[cfg(test)]
@@ -124,6 +133,22 @@ mod tests {
         assert_eq!(key(&by, "{}", 0), key(&by, "{}", 59_999_999));
         assert_ne!(key(&by, "{}", 59_999_999), key(&by, "{}", 60_000_000));
         assert_ne!(key(&by, "{}", -1), key(&by, "{}", 0));
+    }
+
+    #[test]
+    fn neighbouring_floats_have_keys_of_their_own() {
+        assert_ne!(
+            key(&[Field::Args], "[1.844674407370955e-297]", 0),
+            key(&[Field::Args], "[1.8446744073709554e-297]", 0)
+        );
+    }
+
+    #[test]
+    fn arguments_as_deep_as_may_be_have_a_key_and_deeper_ones_none() {
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        key(&[Field::Args], &deep(limits::DEPTH + 1), 0);
+        let deeper = deep(limits::DEPTH + 2);
+        assert!(derive(&[Field::Args], None, "w", "q", deeper.as_bytes(), Timestamp(0)).is_err());
     }
 
     #[test]
