@@ -51,9 +51,9 @@ impl Address {
                 if query.contains('@') { "what may be a password; write ? and @ in it as %3F and %40" } else { &cause };
             Error::invalid("url", "must be postgresql://user@host/database?option=value", told)
         };
-        if base.matches('@').count() > 1 {
-            // The end of the password would be taken for a host or a database, which are shown.
-            return Err(Error::invalid("url", "must have each @ of its parts written as %40", "a second @"));
+        if base.matches('@').count() > 1 || (query.contains('@') && !base.contains('@')) {
+            // The end of the password would be taken for a host, a database or an option, which are shown.
+            return Err(Error::invalid("url", "must have each ? and @ of its parts written as %3F and %40", "one too many"));
         }
         let mut options = Options::of(query).map_err(&refused)?;
         let mut from = |option: &str, variable: &str| options.take(option).or_else(|| environment(variable));
