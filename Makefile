@@ -32,7 +32,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence mutants powerloss repeat soak walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence fuzz mutants powerloss repeat soak walks zombies
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -48,7 +48,8 @@ demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry,
 test: test-rust test-python sim-short ## everything that must pass
 
 test-rust: $(DEPS) ## the engine's tests
-	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss
+	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss \
+	  --package zjobs-fuzz
 
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
 	$(PY) -m pytest $(ARGS)
@@ -120,6 +121,9 @@ miri: $(DEPS) ## the engine's pure modules in Miri
 powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a SQLite file: SESSIONS=, or SEED= for one
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
 	@echo "proved: $(if $(SEED),session $(SEED),$(or $(SESSIONS),2000) sessions), the power cut after each write: nothing that was confirmed is lost"
+
+fuzz: $(BUILT) ## fuzz each target of rust/fuzz and tests/fuzz, one after the other: SECONDS=600 for each, TARGET= for one
+	$(PY) tools/fuzz.py --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET))
 
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py

@@ -3,6 +3,8 @@
 //! Every edge (Python, the command line, SQL checks, the dashboard) comes through these functions, so that a value is
 //! refused with the same sentence wherever it enters.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod quick;
 
 use std::time::Duration;

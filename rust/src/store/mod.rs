@@ -19,6 +19,8 @@ use crate::state::State;
 use crate::sync::{Arc, Weak};
 
 pub mod attention;
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod group;
 mod json;
 pub mod memory;

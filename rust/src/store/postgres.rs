@@ -36,6 +36,8 @@ mod cron;
 mod dialect;
 mod ear;
 mod enqueue;
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod meaning;
 mod nodes;
 mod reads;

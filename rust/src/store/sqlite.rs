@@ -17,6 +17,8 @@ mod claim;
 mod connection;
 mod cron;
 mod enqueue;
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod group;
 mod meaning;
 pub mod neighbours;

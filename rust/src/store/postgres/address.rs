@@ -53,7 +53,11 @@ impl Address {
         };
         if base.matches('@').count() > 1 || (query.contains('@') && !base.contains('@')) {
             // The end of the password would be taken for a host, a database or an option, which are shown.
-            return Err(Error::invalid("url", "must have each ? and @ of its parts written as %3F and %40", "one too many"));
+            return Err(Error::invalid(
+                "url",
+                "must have each ? and @ of its parts written as %3F and %40",
+                "one too many",
+            ));
         }
         let mut options = Options::of(query).map_err(&refused)?;
         let mut from = |option: &str, variable: &str| options.take(option).or_else(|| environment(variable));
