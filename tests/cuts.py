@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 
 import postgres_server
@@ -28,6 +29,8 @@ PATIENCE = 1.0
 DEADLINE = 15.0
 """Seconds that no call may take, however loaded the machine is."""
 SETTLED = 60.0
+BEGUN = timedelta(seconds=1)
+"""How long before it took effect a statement may have begun, which is the time that a row has."""
 KINDS = ("reset", "hole", "request lost", "reply lost")
 
 
@@ -70,7 +73,7 @@ class Cuts:
         self.twins += 1
         if some[0].unique_key is None:
             return [f"{token} has no key and is there {len(some)} times"]
-        early = [job for before, job in pairwise(some) if job.inserted_at < before.finished_at]
+        early = [job for before, job in pairwise(some) if job.inserted_at < before.finished_at - BEGUN]
         return [f"{token} is there twice at once"] if early else []
 
     def sentence(self) -> str:
