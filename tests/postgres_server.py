@@ -115,7 +115,8 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ends it: SIGINT lets it finish what it must, SIGQUIT is at once, SIGKILL is a crash."""
-        if self.process is None:
+        # One that ended by itself has been told of where it was started; that error must not be hidden by another.
+        if self.process is None or self.process.poll() is not None:
             return
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(how)
