@@ -125,6 +125,9 @@ powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a S
 fuzz: $(BUILT) ## fuzz each target of rust/fuzz and tests/fuzz, one after the other: SECONDS=600 for each, TARGET= for one
 	$(PY) tools/fuzz.py --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET))
 
+exits: $(BUILT) ## end 1 000 interpreters at random moments: EXITS=, SEED= of the first; another Python: VENV=.venv-3.13 PYTHON=python3.13
+	cd tests && $(abspath $(PY)) -m exits --exits $(or $(EXITS),1000) --seed $(or $(SEED),1) --postgres
+
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
 	@echo "proved: $(or $(COUNT),10000) damaged files and $(or $(COUNT),10000) damaged logs opened: no crash, no write"
