@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_events_are_the_verbs_and_are_what_is_printed() {
+        let printed: Vec<_> = Event::ALL.iter().map(ToString::to_string).collect();
+        let names = ["stage", "claim", "complete", "fail", "discard", "snooze", "cancel", "release", "rescue", "retry"];
+        assert_eq!(printed, names);
+    }
+
+    #[test]
     fn every_pair_of_state_and_event_is_decided_by_the_table_alone() {
         let mut allowed = 0;
         for from in State::ALL {
