@@ -97,7 +97,7 @@ pub fn derive(
     Ok(format!("sha256:{digest:x}").into())
 }
 
-/// The value of any text that may be stored: serde_json by itself gives up a level or two before our limit.
+/// The value of any text that may be stored: `serde_json` by itself gives up a level or two before our limit.
 fn deep(args: &[u8]) -> Result<Value> {
     limits::json("args", args, limits::PAYLOAD_BYTES)?;
     let mut reader = serde_json::Deserializer::from_slice(args);

@@ -41,7 +41,7 @@ pub(crate) fn run(data: &[u8]) {
             Step::By(number) => by_hand(&mut job, Event::ALL[usize::from(number) % Event::ALL.len()]),
             Step::Settle(end) => finish(&mut job, end),
             Step::Rescue(died) => {
-                take_back(&mut job, if died { RescueReason::NodeDied } else { RescueReason::Shutdown })
+                take_back(&mut job, if died { RescueReason::NodeDied } else { RescueReason::Shutdown });
             }
             Step::AskToCancel => job.details_mut().cancel_requested = true,
         }
