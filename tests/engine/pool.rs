@@ -77,6 +77,20 @@ fn another_slot_leaves_short_jobs_to_the_lead_until_it_stalls() {
 }
 
 #[test]
+fn what_is_left_to_a_lead_is_looked_after_though_no_slot_waits_yet() {
+    let (pool, clock) = (pool(10), Manual::default());
+    short_handlers(&pool, &clock);
+    assert!(pool.push(QUEUE, vec![claimed(2, Lane::Thread)], clock.moment()).is_empty());
+    assert_eq!(take(&pool, clock.moment()).unwrap().job.id, JobId(2), "this thread leads");
+    pool.take_unattended();
+    assert!(pool.push(QUEUE, vec![claimed(3, Lane::Thread)], clock.moment()).is_empty());
+    assert!(pool.take_unattended(), "a slot that looked before and waits afterwards would never hear of it");
+    let (other, now) = (pool.clone(), clock.moment());
+    assert!(elsewhere(move || take(&other, now)).is_none(), "it leaves it to the lead");
+    assert!(pool.take_unattended(), "and says so");
+}
+
+#[test]
 fn a_lead_that_stalls_is_relieved_by_a_waiting_slot() {
     let (pool, clock) = (pool(10), Manual::default());
     short_handlers(&pool, &clock);

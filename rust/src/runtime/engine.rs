@@ -207,7 +207,11 @@ impl Engine {
                     filled = true;
                     claimer::fill(shared, queue);
                 }
-                other => return other,
+                Next::Empty => {
+                    shared.watch_lead(now);
+                    return Next::Empty;
+                }
+                Next::Retire => return Next::Retire,
             }
         }
     }

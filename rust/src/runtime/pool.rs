@@ -100,8 +100,13 @@ impl State {
         (1..SHORT).contains(&self.average) && self.lead.is_some_and(|(lead, _)| Some(lead) != me)
     }
 
+    /// Whether another slot may take a thread job that waits.
+    fn has_room(&self) -> bool {
+        !self.threads.is_empty() && self.running + self.woken < self.limit
+    }
+
     fn has_idle_slot(&self) -> bool {
-        !self.threads.is_empty() && self.idle > self.woken && self.running + self.woken < self.limit
+        self.idle > self.woken && self.has_room()
     }
 
     fn buffered(&self) -> usize {
@@ -278,6 +283,7 @@ impl Pool {
         }
         let me = (lane == Lane::Thread).then(ThreadMark::mine);
         if me.is_some() && state.is_led(me) && state.lead.is_some_and(|(_, at)| now.since(at) < STALL) {
+            self.unattended.fetch_or(state.has_room(), Ordering::Release);
             return Next::Empty;
         }
         let Some(running) = state.lane(lane).pop_front() else {
@@ -327,7 +333,8 @@ impl Pool {
 
     /// Sees to it that somebody comes for the thread jobs that wait.
     fn attend(&self, queue: &Queue, state: &mut State, now: Moment) {
-        if !state.has_idle_slot() {
+        // Whether or not a slot waits already: one that is about to would leave the job to the lead, too.
+        if !state.has_room() {
             return;
         }
         if (1..SHORT).contains(&state.average) && state.lead.is_some_and(|(_, at)| now.since(at) < STALL) {
