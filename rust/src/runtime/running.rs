@@ -90,12 +90,12 @@ impl Running {
 
     /// The cheap flag that handlers look at: shutdown, cancel, timeout or a lost lease.
     pub fn stop_wanted(&self) -> bool {
-        self.stop_wanted.load(Ordering::Relaxed)
+        self.stop_wanted.load(Ordering::Acquire)
     }
 
-    /// Asks the handler to stop.
+    /// Asks the handler to stop. The reason is noted before, and whoever sees that he is asked sees it.
     pub fn ask_stop(&self) {
-        self.stop_wanted.store(true, Ordering::Relaxed);
+        self.stop_wanted.store(true, Ordering::Release);
     }
 
     /// Whether a person asked to cancel it.
@@ -115,19 +115,19 @@ impl Running {
     }
 
     /// Asks the handler to stop because its deadline has passed; false when it had been asked before.
-    pub(crate) fn time_out(&self) -> bool {
+    pub fn time_out(&self) -> bool {
         let first = !self.timed_out.swap(true, Ordering::AcqRel);
         self.ask_stop();
         first
     }
 
     /// Takes the right to settle it; true for the first who asks.
-    pub(crate) fn close(&self) -> bool {
+    pub fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
     /// Whether somebody has settled it.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
