@@ -11,6 +11,7 @@ SEEDS ?= 1000000
 STORE ?= memory
 KILLS ?= 200
 JOBS ?= 1000000
+ROUNDS ?= 1000000
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
 
@@ -26,6 +27,7 @@ export PYO3_PYTHON := $(PYTHON)
 
 TURN = $(PY) tools/turn.py
 CARGO = $(TURN) cargo
+MODELS = $(CARGO) run --locked --quiet --profile test --manifest-path rust/models/Cargo.toml
 MATURIN = VIRTUAL_ENV="$(abspath $(VENV))" $(TURN) $(VENV)/bin/maturin
 DEPS := $(VENV)/.deps-installed
 BUILT := $(VENV)/.engine-built
@@ -33,6 +35,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.t
 
 # The deep runs; each has a short form in `make test`.
 .PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence fuzz mutants powerloss repeat soak walks zombies
+.PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
@@ -45,7 +48,7 @@ dev: $(BUILT) ## build the engine into .venv; quick when nothing changed
 demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry, schedule
 	$(VENV)/bin/zjobs demo $(ARGS)
 
-test: test-rust test-python sim-short ## everything that must pass
+test: test-rust test-python sim-short models-short ## everything that must pass
 
 test-rust: $(DEPS) ## the engine's tests
 	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss \
@@ -86,6 +89,16 @@ evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, se
 sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
 	@$(MAKE) --no-print-directory sim STORE=memory SEED= SEEDS=100000
 	@$(MAKE) --no-print-directory sim STORE=sqlite SEED= SEEDS=300
+
+models: $(DEPS) ## all schedules of the concurrent pieces, and very many of whole engines: PREEMPTIONS=5 ROUNDS=1000000 SEED=1
+	$(MODELS) --features loom --bin loom-models -- --preemptions $(or $(PREEMPTIONS),5)
+	SHUTTLE_SILENCE_WARNINGS=1 $(MODELS) --features shuttle --bin shuttle-models -- --random $(ROUNDS) --pct $$(($(ROUNDS) / 5)) --seed $(or $(SEED),1)
+
+break-models: $(DEPS) ## break the engine once for each model, which must fail: ARGS="--only stop"
+	$(TURN) $(PY) tools/break_models.py "$(CARGO_TARGET_DIR)" $(ARGS)
+
+models-short: ## their short form: at most 3 preemptions, 10 000 rounds
+	@$(MAKE) --no-print-directory models PREEMPTIONS=3 ROUNDS=10000 SEED=1
 
 crash-sqlite: $(BUILT) ## kill -9 workers and producer on one SQLite file, and account for every job; KILLS= JOBS= SEED=
 	cd tests && $(abspath $(PY)) -m crash --kills $(KILLS) --jobs $(JOBS) --seed $(or $(SEED),1) --result ../crash-sqlite.json
@@ -148,16 +161,20 @@ mutants-python: $(BUILT) ## make small faults in the Python modules, which their
 
 lint: $(BUILT) ## formatting, lints and types, in Rust and in Python
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/models/Cargo.toml --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(PY) tools/check_paths.py
 	$(CARGO) clippy --locked --quiet --workspace --all-targets --features zjobs-bindings/failpoints -- -D warnings
 	$(CARGO) clippy --locked --quiet --package zjobs-bindings -- -D warnings # as shipped, without the simulator
+	$(CARGO) clippy --locked --quiet --manifest-path rust/models/Cargo.toml --features loom -- -D warnings
+	$(CARGO) clippy --locked --quiet --manifest-path rust/models/Cargo.toml --features shuttle -- -D warnings
 	$(PY) -m pyright --pythonpath $(PY)
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml zjobs._engine
 
 fmt: $(DEPS) ## format everything, and fix what can be fixed
 	cargo fmt --all
+	cargo fmt --manifest-path rust/models/Cargo.toml
 	$(VENV)/bin/ruff check --fix --exit-zero
 	$(VENV)/bin/ruff format
 

@@ -9,17 +9,28 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-pub use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard, Weak};
+// Whose they are. With a feature of `rust/models` they are a model checker's, which decides who runs next and what a
+// load may see. A wait with a limit does not end at its limit there: no lost wake-up hides behind one.
+#[cfg(feature = "loom")]
+use loom as machine;
+#[cfg(all(feature = "shuttle", not(feature = "loom")))]
+use shuttle as machine;
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+use std as machine;
+
+pub use machine::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use machine::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+pub use machine::thread;
+pub use std::sync::{Arc, Weak};
 
 /// One at a time.
 #[derive(Default)]
-pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
+pub struct Mutex<T: ?Sized>(machine::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// An open lock around a value.
-    pub const fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+    pub fn new(value: T) -> Self {
+        Self(machine::sync::Mutex::new(value))
     }
 
     /// The value, for whoever has the lock to itself: nothing is waited for.
@@ -47,14 +58,30 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
+/// A [`Mutex`] in a static, which outlives every run of a model: always that of `std`.
+#[derive(Debug, Default)]
+pub struct StaticMutex<T>(std::sync::Mutex<T>);
+
+impl<T> StaticMutex<T> {
+    /// An open lock around a value.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    /// Waits for the lock.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Many who read or one who writes.
 #[derive(Default)]
-pub struct RwLock<T: ?Sized>(std::sync::RwLock<T>);
+pub struct RwLock<T: ?Sized>(machine::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
     /// An open lock around a value.
-    pub const fn new(value: T) -> Self {
-        Self(std::sync::RwLock::new(value))
+    pub fn new(value: T) -> Self {
+        Self(machine::sync::RwLock::new(value))
     }
 }
 
@@ -95,8 +122,8 @@ impl ThreadMark {
     /// That of the thread that asks.
     #[inline]
     pub fn mine() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        thread_local! {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        machine::thread_local! {
             static MINE: ThreadMark = ThreadMark(NEXT.fetch_add(1, Ordering::Relaxed));
         }
         MINE.with(|mine| *mine)
@@ -110,14 +137,14 @@ impl ThreadMark {
 /// holds the lock, and whoever changes the value has held the lock since.
 #[derive(Debug, Default)]
 pub struct Condvar {
-    change: std::sync::Condvar,
+    change: machine::sync::Condvar,
     waiting: AtomicU32,
 }
 
 impl Condvar {
     /// Nobody waits.
-    pub const fn new() -> Self {
-        Self { change: std::sync::Condvar::new(), waiting: AtomicU32::new(0) }
+    pub fn new() -> Self {
+        Self { change: machine::sync::Condvar::new(), waiting: AtomicU32::new(0) }
     }
 
     /// Gives up the lock, waits, and takes it again.

@@ -74,7 +74,8 @@ struct Acks {
 
 /// Acks on their way. They land with this, whatever happens to whoever carries them: those that the store did not answer
 /// for wait again.
-pub(crate) struct Flight<'a> {
+#[derive(Debug)]
+pub struct Flight<'a> {
     backlog: &'a Backlog,
     ids: Vec<JobId>,
     left: Vec<Finished>,
@@ -82,7 +83,7 @@ pub(crate) struct Flight<'a> {
 
 impl Flight<'_> {
     /// Writes them, and tells what came of it.
-    pub(crate) fn write(&mut self, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
+    pub fn write(&mut self, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
         let written = catch_unwind(AssertUnwindSafe(|| {
             failpoint::pass(Point::Flush);
             write(store, sink, &mut self.left)
@@ -137,7 +138,7 @@ impl Backlog {
     }
 
     /// Takes up to `most` acks to write.
-    fn take(&self, most: usize) -> Flight<'_> {
+    pub fn take(&self, most: usize) -> Flight<'_> {
         let mut acks = self.acks.lock();
         let most = most.min(acks.waiting.len());
         let keep = acks.waiting.split_off(most);
@@ -156,7 +157,7 @@ impl Backlog {
     }
 
     /// Waits for those that others have on their way.
-    fn wait_landed(&self) {
+    pub fn wait_landed(&self) {
         let mut acks = self.acks.lock();
         while !acks.flying.is_empty() {
             acks = self.landed.wait(acks);

@@ -4,7 +4,6 @@
 //! handler that does not end leaves the engine *lingering*: it goes on beating for it, so that nobody starts its job a
 //! second time while it runs.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -23,6 +22,7 @@ use crate::runtime::role::{Seated, Service, Stopper, Surroundings};
 use crate::runtime::stager::Stager;
 use crate::runtime::watchdog::Watchdog;
 use crate::store::Pulse;
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Ordering};
 
 /// How a stop ended.
@@ -57,7 +57,7 @@ impl Crew {
         }
         for thread in self.threads {
             // A handler of telemetry may stop the engine from one of these very threads.
-            if thread.thread().id() != std::thread::current().id() {
+            if thread.thread().id() != thread::current().id() {
                 drop(thread.join());
             }
         }
@@ -137,7 +137,7 @@ impl Engine {
                     sink: shared.sink.clone(),
                     outage: shared.outage.clone(),
                 };
-                std::thread::Builder::new().name("zjobs-service".into()).spawn(move || service.run(&around)).ok()
+                thread::Builder::new().name("zjobs-service".into()).spawn(move || service.run(&around)).ok()
             })
             .collect();
         Crew { stoppers, threads }

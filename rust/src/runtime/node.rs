@@ -32,7 +32,7 @@ impl Node {
     }
 
     /// Whether `id` is an incarnation that is over. Costs nothing for a node that never lost its lease.
-    pub(crate) fn is_former(&self, id: NodeId) -> bool {
+    pub fn is_former(&self, id: NodeId) -> bool {
         self.starts.load(Ordering::Acquire) > 1 && self.id() != id
     }
 
@@ -43,19 +43,19 @@ impl Node {
     }
 
     /// A heartbeat succeeded; its request began long enough before this.
-    pub(crate) fn trust_until(&self, until: Moment) {
+    pub fn trust_until(&self, until: Moment) {
         self.trusted_until.store(until.0, Ordering::Release);
     }
 
     /// The store says that the incarnation `id` is not alive.
-    pub(crate) fn distrust(&self, id: NodeId) {
+    pub fn distrust(&self, id: NodeId) {
         if self.id() == id {
             self.trusted_until.store(0, Ordering::Release);
         }
     }
 
     /// The old incarnation is dead or over: takes a new one, not yet trusted.
-    pub(crate) fn reincarnate(&self) {
+    pub fn reincarnate(&self) {
         self.trusted_until.store(0, Ordering::Release);
         let fresh = NodeId(self.random.lock().u128(1..));
         *self.id.lock() = fresh;

@@ -10,7 +10,7 @@ use crate::sync::{Arc, Condvar, Mutex};
 
 /// A line of calls that take `Q` and are answered with `R`.
 #[derive(Debug)]
-pub(crate) struct Group<Q, R> {
+pub struct Group<Q, R> {
     line: Mutex<Line<Q, R>>,
 }
 
@@ -34,13 +34,15 @@ enum Turn<Q, R> {
     Done(Result<R>),
 }
 
-impl<Q, R> Group<Q, R> {
-    pub(crate) fn new() -> Self {
+impl<Q, R> Default for Group<Q, R> {
+    fn default() -> Self {
         Self { line: Mutex::new(Line { led: false, waiting: Vec::new() }) }
     }
+}
 
+impl<Q, R> Group<Q, R> {
     /// Runs the request, perhaps with others. `work` answers each request, in order; `most` requests are run at once.
-    pub(crate) fn run(&self, request: Q, most: usize, work: impl FnOnce(Vec<Q>) -> Vec<Result<R>>) -> Result<R> {
+    pub fn run(&self, request: Q, most: usize, work: impl FnOnce(Vec<Q>) -> Vec<Result<R>>) -> Result<R> {
         let own = match self.queue_up(request) {
             Ok(answer) => return answer,
             Err(request) => request,
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn each_call_gets_its_own_answer_and_those_who_come_meanwhile_share() {
-        let group = Arc::new(Group::new());
+        let group = Arc::new(Group::default());
         let runs = Arc::new(AtomicUsize::new(0));
         let call = |n: usize| {
             let (group, runs) = (group.clone(), runs.clone());
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_panic_answers_everybody_and_the_line_goes_on() {
-        let group = Group::<u8, u8>::new();
+        let group = Group::<u8, u8>::default();
         assert!(matches!(group.run(1, 8, |_| panic!("no")), Err(Error::Internal(_))));
         assert_eq!(group.run(1, 8, |all| all.into_iter().map(Ok).collect()).unwrap(), 1);
     }

@@ -21,7 +21,7 @@ use crate::sync::{Arc, Weak};
 pub mod attention;
 #[cfg(feature = "fuzz")]
 pub mod fuzzing;
-mod group;
+pub mod group;
 mod json;
 pub mod memory;
 pub mod migrate;

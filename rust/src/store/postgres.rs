@@ -146,7 +146,7 @@ impl PostgresStore {
         let (writes, claims, desk) = (seat(Plans::Free), seat(Plans::Ordered), seat(Plans::Free));
         let random = config.random.fork();
         let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
-        let (enqueues, leaving) = (Group::new(), Mutex::default());
+        let (enqueues, leaving) = (Group::default(), Mutex::default());
         let born_at = Timestamp::MIN;
         Ok(Self { address, dialect, writes, claims, desk, ear, enqueues, subscribers, leaving, born_at })
     }

@@ -10,7 +10,7 @@ use zjobs_vfs::Protection;
 
 use crate::error::{Error, Result};
 use crate::store::sqlite::patience;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, StaticMutex};
 
 /// Which file: its device and its number there.
 type Identity = (u64, u64);
@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 /// The files that are open, with the process that opened them: after a fork this is a copy.
-static KEPT: Mutex<Vec<(u32, Identity)>> = Mutex::new(Vec::new());
+static KEPT: StaticMutex<Vec<(u32, Identity)>> = StaticMutex::new(Vec::new());
 
 /// That this process has a file open.
 #[derive(Debug)]

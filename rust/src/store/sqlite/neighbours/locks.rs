@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use crate::sync::Mutex;
+use crate::sync::StaticMutex;
 
 /// The locks that are held here, with the process that took them: after a fork the table is a copy.
-static HELD: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
+static HELD: StaticMutex<Vec<(u32, String)>> = StaticMutex::new(Vec::new());
 
 /// Looks at this many strangers at most when the folder is swept.
 const SWEPT: usize = 1000;

@@ -1,0 +1,48 @@
+//! Calls that share a commit.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use zjobs_engine::store::group::Group;
+use zjobs_engine::sync::{Arc, thread};
+
+use crate::Model;
+
+pub(crate) const MODELS: &[Model] = &[
+    ("each call of a group gets its own answer, and the lead is never lost", each_call_is_answered),
+    ("a group that is full leaves the rest to the next lead", a_full_group_leaves_the_rest),
+];
+
+/// Three calls, at most so many in a group, with one lead at a time.
+fn three_calls(most: usize) {
+    let group = Arc::new(Group::default());
+    let leading = Arc::new(AtomicUsize::new(0));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let call = |n: usize| {
+        let (group, leading, ran) = (group.clone(), leading.clone(), ran.clone());
+        move || {
+            let answer = group.run(n, most, |requests: Vec<usize>| {
+                assert_eq!(leading.fetch_add(1, Ordering::SeqCst), 0, "two lead at once");
+                thread::yield_now();
+                assert!(requests.len() <= most);
+                ran.fetch_add(requests.len(), Ordering::SeqCst);
+                leading.fetch_sub(1, Ordering::SeqCst);
+                requests.into_iter().map(|n| Ok(n * 2)).collect()
+            });
+            assert_eq!(answer.expect("it was answered"), n * 2);
+        }
+    };
+    let others = [thread::spawn(call(1)), thread::spawn(call(2))];
+    call(3)();
+    for other in others {
+        other.join().expect("it was answered");
+    }
+    assert_eq!(ran.load(Ordering::SeqCst), 3);
+}
+
+fn each_call_is_answered() {
+    three_calls(usize::MAX);
+}
+
+fn a_full_group_leaves_the_rest() {
+    three_calls(1);
+}

@@ -1,0 +1,85 @@
+//! Start and stop, once each.
+
+use std::sync::atomic::Ordering;
+
+use zjobs_engine::State;
+use zjobs_engine::runtime::Engine;
+use zjobs_engine::store::Store;
+use zjobs_engine::sync::{Arc, thread};
+use zjobs_models::desk::Desk;
+use zjobs_models::{Counts, QUEUE, Standing, done, engine, seat, take, wanted};
+
+use crate::Model;
+
+pub(crate) const MODELS: &[Model] = &[
+    ("of two who start an engine one does", one_starts),
+    ("of two who stop an engine one does", one_stops),
+    ("the stop or the last handler to end leaves the store, once", one_leaves),
+    ("a job that is claimed while a stop begins goes back", a_late_claim_goes_back),
+];
+
+fn world(blocks: bool) -> (Arc<Desk>, Arc<Engine>) {
+    let clock = Arc::<Standing>::default();
+    let desk = Desk::new(&clock, blocks);
+    let store: Arc<dyn Store> = desk.clone();
+    (desk, engine(&store, &clock, &Arc::default(), 1))
+}
+
+fn one_starts() {
+    let (_, engine) = world(false);
+    let other = thread::spawn({
+        let engine = engine.clone();
+        move || engine.start_unattended(Arc::new(Counts::default())).is_ok()
+    });
+    let mine = engine.start_unattended(Arc::new(Counts::default())).is_ok();
+    assert!(mine != other.join().expect("it tried"), "both started it, or neither");
+    assert!(engine.is_running());
+}
+
+fn one_stops() {
+    let (desk, engine) = world(false);
+    drop(seat(&engine, "heartbeat"));
+    let stop = |engine: &Engine| engine.drain().map(|()| engine.part()).is_ok();
+    let other = thread::spawn({
+        let engine = engine.clone();
+        move || stop(&engine)
+    });
+    let mine = stop(&engine);
+    assert!(mine != other.join().expect("it tried"), "both stopped it, or neither");
+    assert!(!engine.is_running());
+    assert_eq!(desk.departures.load(Ordering::SeqCst), 1);
+}
+
+fn one_leaves() {
+    let (desk, engine) = world(true);
+    drop(seat(&engine, "heartbeat"));
+    let id = engine.enqueue_one(wanted()).expect("it is in memory").job.id;
+    engine.claim_here(QUEUE).expect("the node lives");
+    let running = take(&engine);
+    let slot = thread::spawn({
+        let engine = engine.clone();
+        move || engine.finish(&running, done())
+    });
+    engine.drain().expect("it is started");
+    engine.part();
+    slot.join().expect("it finished");
+    assert_eq!(desk.departures.load(Ordering::SeqCst), 1, "the node stays, or leaves twice");
+    let job = desk.get(&[id]).expect("it is in memory").pop().expect("it is there");
+    assert_eq!(job.state, State::Completed, "its ack was left behind");
+}
+
+fn a_late_claim_goes_back() {
+    let (desk, engine) = world(true);
+    drop(seat(&engine, "heartbeat"));
+    let id = engine.enqueue_one(wanted()).expect("it is in memory").job.id;
+    let claimer = thread::spawn({
+        let engine = engine.clone();
+        move || engine.claim_here(QUEUE).expect("the node lives")
+    });
+    engine.drain().expect("it is started");
+    // A stop joins the thread that claims before the last flush.
+    claimer.join().expect("it claimed");
+    engine.part();
+    let job = desk.get(&[id]).expect("it is in memory").pop().expect("it is there");
+    assert_eq!((job.state, job.attempt), (State::Available, 0), "it runs nowhere");
+}
