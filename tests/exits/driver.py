@@ -124,7 +124,7 @@ def missed(plan: Plan, url: str, folder: Path, code: int) -> list[str]:
         wrong.append(f"completed and never run: {unrun[:20]}")
     # An end in order writes what has been done, and leaves nothing to be rescued. What stays of handlers that do not
     # stop, or of a process that was cut off, is rescued by others: tests/test_crash.py.
-    if code >= 0 and plan.way not in {"os._exit", "SIGINT twice"}:
+    if code >= 0 and plan.way not in {"os._exit", "SIGINT twice"} and plan.scene != "starting":
         if unwritten := [number for number in ended if states.get(number) not in {COMPLETED, None}]:
             wrong.append(f"done, and not written: {unwritten[:20]}")
         if left := [number for number, state in states.items() if state == EXECUTING]:

@@ -210,8 +210,22 @@ def in_a_client() -> None:
     on_daemons(jobs.count_by_state, 2)
 
 
+def starting() -> None:
+    """Starts and stops over and over, until the end comes in one of them."""
+
+    def turn(jobs: Supervisor = jobs) -> None:
+        # When the interpreter ends it is stopped for us, and no thread can be started any more.
+        with contextlib.suppress(zjobs.Error, RuntimeError):
+            while True:
+                jobs.start()
+                put(few(30))
+                jobs.stop()
+
+    on_daemons(turn, 1)
+
+
 def starting_here() -> None:
-    """Starts and stops over and over, in the main thread."""
+    """The same in the main thread."""
     until = time.monotonic() + float(pause) / 1000
     while time.monotonic() < until or way in {"SIGTERM", "SIGINT", "SIGINT twice"}:
         jobs.start()
@@ -228,11 +242,11 @@ SCENES = {
     act.__name__: act
     for act in (
         *(idle, busy, fed, watched, heeding, scheduled, waiting, forking, several, logging_all_along, telling),
-        *(in_a_client, starting_here),
+        *(in_a_client, starting, starting_here),
     )
 }
 STUCK = {"stuck": stuck}
-NOT_STARTED = {"in_a_client", "starting_here"}
+NOT_STARTED = {"in_a_client", "starting", "starting_here"}
 
 
 # --- ways to end ---
@@ -252,7 +266,10 @@ def raise_an_error() -> None:
 
 def stop() -> None:
     if jobs.is_running:
-        jobs.stop()
+        try:
+            jobs.stop()
+        except zjobs.NotStarted:
+            assert scene == "starting"
 
 
 def forget() -> None:
