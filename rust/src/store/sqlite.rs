@@ -237,6 +237,7 @@ impl SqliteStore {
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
         let mut slot = self.reader.lock();
+        self.place.check_open()?;
         self.place.check()?;
         self.place.check_beside()?;
         self.place.begin();

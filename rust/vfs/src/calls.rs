@@ -1,6 +1,6 @@
 //! The system calls that SQLite makes in the place of its own.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::files::{self, Access};
 
@@ -37,12 +37,49 @@ pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: *mut 
         other => return unsafe { libc::fcntl(fd, other, argument) },
     };
     let holder = files::holder(fd);
+    if !files::is_still_ours(holder) {
+        return refused();
+    }
     // SAFETY: with these commands SQLite passes a `flock` of its own stack. The kernel wants its process id to be zero
     // and refuses the call otherwise; SQLite leaves it as it is and reads only the type afterwards.
     unsafe {
         (*argument).l_pid = 0;
         libc::fcntl(holder, command, argument)
     }
+}
+
+/// Reads, unless somebody else has closed the descriptor and its number is that of another file by now.
+pub(crate) unsafe extern "C" fn read(fd: c_int, to: *mut c_void, length: usize) -> isize {
+    if !files::is_still_ours(fd) {
+        return refused();
+    }
+    // SAFETY: the arguments are those that SQLite would have made the call with.
+    unsafe { libc::read(fd, to, length) }
+}
+
+/// Writes, unless it would go into a file that is somebody else's.
+pub(crate) unsafe extern "C" fn write(fd: c_int, from: *const c_void, length: usize) -> isize {
+    if !files::is_still_ours(fd) {
+        return refused();
+    }
+    // SAFETY: as above.
+    unsafe { libc::write(fd, from, length) }
+}
+
+/// Cuts the file, unless it is somebody else's.
+pub(crate) unsafe extern "C" fn ftruncate(fd: c_int, length: libc::off_t) -> c_int {
+    if !files::is_still_ours(fd) {
+        return refused();
+    }
+    // SAFETY: as above.
+    unsafe { libc::ftruncate(fd, length) }
+}
+
+/// What the kernel says of a number that is no descriptor.
+fn refused<T: From<i8>>() -> T {
+    // SAFETY: the place is this thread's own.
+    unsafe { *libc::__errno_location() = libc::EBADF };
+    T::from(-1)
 }
 
 #[cfg(test)]
@@ -115,6 +152,29 @@ mod tests {
             give_back(host.open(flags));
             assert!(host.is_locked(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_number_that_leads_to_another_file_by_now_is_neither_written_nor_cut_nor_closed() {
+        let (ours, theirs) = (Host::new("ours"), Host::new("theirs"));
+        let fd = ours.open(libc::O_RDWR);
+        // SAFETY: what a careless program does: it closes what is not its own, and opens a file of its own in the place.
+        assert_eq!(unsafe { libc::dup2(theirs.file.as_raw_fd(), fd) }, fd);
+        let bytes = [1_u8; 8];
+        // SAFETY: as SQLite calls them.
+        unsafe {
+            assert_eq!(write(fd, bytes.as_ptr().cast(), 8), -1);
+            assert_eq!(ftruncate(fd, 100), -1);
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
+            assert_eq!(read(fd, [0_u8; 8].as_mut_ptr().cast(), 8), -1);
+            let mut whole: libc::flock = std::mem::zeroed();
+            assert_eq!(fcntl(fd, libc::F_SETLK, &raw mut whole), -1);
+        }
+        give_back(fd);
+        assert!(crate::has_lost_descriptors());
+        assert_eq!(theirs.file.metadata().unwrap().len(), 0);
+        // SAFETY: the number is still theirs; a closed one would be refused.
+        assert_eq!(unsafe { libc::close(fd) }, 0);
     }
 
     #[test]

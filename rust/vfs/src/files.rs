@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Which file: its device and its number there.
@@ -51,8 +52,26 @@ pub(crate) struct Table {
 
 impl Table {
     fn note(&mut self, fd: c_int, key: Key) {
+        // A number that the kernel gives out again was closed by somebody else.
+        self.forget(fd);
         self.keys.insert(fd, key);
         self.files.entry(key).or_default().all.push(fd);
+    }
+
+    fn forget(&mut self, fd: c_int) {
+        let Some(file) = self.keys.remove(&fd).and_then(|key| self.files.get_mut(&key)) else { return };
+        file.all.retain(|one| *one != fd);
+        file.closed.retain(|one| *one != fd);
+    }
+
+    /// Whether the number still leads to the file that SQLite opened.
+    fn is_still_ours(&self, fd: c_int) -> bool {
+        // What is not in the table is no file that can have locks, or was never opened here.
+        let ours = self.keys.get(&fd).is_none_or(|(identity, _)| regular(fd) == Some(*identity));
+        if !ours {
+            LOST.store(true, Ordering::Relaxed);
+        }
+        ours
     }
 
     fn has_parked(&self) -> bool {
@@ -75,10 +94,12 @@ impl Table {
             }
         }
         self.files.retain(|_, file| !file.all.is_empty());
-        for fd in &over {
+        // What leads elsewhere by now is somebody else's to close.
+        let (ours, others): (Vec<_>, Vec<_>) = over.into_iter().partition(|fd| self.is_still_ours(*fd));
+        for fd in ours.iter().chain(&others) {
             self.keys.remove(fd);
         }
-        over.into_iter().map(really_close).min().unwrap_or(0)
+        ours.into_iter().map(really_close).min().unwrap_or(0)
     }
 
     /// The files of which the process has descriptors that are none of ours.
@@ -90,11 +111,20 @@ impl Table {
 
     /// In the child of a fork: closes all, so that the parent's locks end with the parent.
     pub(crate) fn let_go_of_all(&mut self) {
-        for fd in self.files.drain().flat_map(|(_, file)| file.all) {
-            really_close(fd);
+        for ((identity, _), file) in self.files.drain() {
+            for fd in file.all.into_iter().filter(|fd| regular(*fd) == Some(identity)) {
+                really_close(fd);
+            }
         }
         self.keys.clear();
     }
+}
+
+/// Whether a descriptor of ours was ever found closed, or leading to another file.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn has_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
@@ -136,6 +166,17 @@ pub(crate) fn holder(fd: c_int) -> c_int {
     let table = hold();
     let file = table.keys.get(&fd).and_then(|key| table.files.get(key));
     file.and_then(|file| file.all.first()).copied().unwrap_or(fd)
+}
+
+/// Whether the number still leads to the file that SQLite opened; false when other code of the process has closed it.
+pub(crate) fn is_still_ours(fd: c_int) -> bool {
+    hold().is_still_ours(fd)
+}
+
+/// Whether all numbers lead to what SQLite opened.
+pub(crate) fn are_all_ours() -> bool {
+    let table = hold();
+    table.keys.keys().all(|fd| table.is_still_ours(*fd))
 }
 
 /// A descriptor of that file which SQLite has closed and which had to stay open.

@@ -13,10 +13,13 @@
 //! * No descriptor of a file is closed while somebody else in the process has it open: that would drop *their* record
 //!   locks. It is parked, and serves the next open.
 //!   One that SQLite opens no more, since the other copy has deleted the file, is closed at the next open or close of any.
+//! * Nothing is read from a descriptor, written or locked, that leads to another file than the one that SQLite opened:
+//!   code that closes what is not its own (`os.closerange`) may have opened a file of its own by that number.
 //! * The child of a fork closes what it inherited, or it would keep the locks of a parent that has died. It finds no lock of
 //!   SQLite's taken, so that it can open files of its own.
 
-use std::ffi::{c_char, c_int};
+#[cfg(target_os = "linux")]
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 use libsqlite3_sys as ffi;
@@ -49,6 +52,9 @@ fn replace() -> Protection {
     type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
     type Close = unsafe extern "C" fn(c_int) -> c_int;
     type Fcntl = unsafe extern "C" fn(c_int, c_int, *mut libc::flock) -> c_int;
+    type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
+    type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
+    type Cut = unsafe extern "C" fn(c_int, libc::off_t) -> c_int;
     if !files::has_locks_of_the_open_file() {
         return Protection::None;
     }
@@ -63,9 +69,29 @@ fn replace() -> Protection {
             set(vfs, c"open".as_ptr(), Some(std::mem::transmute::<Open, Plain>(calls::open))),
             set(vfs, c"close".as_ptr(), Some(std::mem::transmute::<Close, Plain>(calls::close))),
             set(vfs, c"fcntl".as_ptr(), Some(std::mem::transmute::<Fcntl, Plain>(calls::fcntl))),
+            set(vfs, c"read".as_ptr(), Some(std::mem::transmute::<Read, Plain>(calls::read))),
+            set(vfs, c"write".as_ptr(), Some(std::mem::transmute::<Write, Plain>(calls::write))),
+            set(vfs, c"ftruncate".as_ptr(), Some(std::mem::transmute::<Cut, Plain>(calls::ftruncate))),
         ]
     };
-    if done == [ffi::SQLITE_OK; 3] && fork::watch() { Protection::Complete } else { Protection::None }
+    if done == [ffi::SQLITE_OK; 6] && fork::watch() { Protection::Complete } else { Protection::None }
+}
+
+/// Whether somebody else in the process has closed a descriptor of ours, or given its number to another file. SQLite is
+/// then refused each call, since it would read or write what is not ours.
+pub fn has_lost_descriptors() -> bool {
+    #[cfg(target_os = "linux")]
+    return files::has_lost();
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// The same, after a look at all of them.
+pub fn look_for_lost_descriptors() -> bool {
+    #[cfg(target_os = "linux")]
+    return files::has_lost() || !files::are_all_ours();
+    #[cfg(not(target_os = "linux"))]
+    false
 }
 
 #[cfg(not(target_os = "linux"))]

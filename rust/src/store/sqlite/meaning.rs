@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::store::sqlite::place::Place;
 use crate::store::sqlite::writer::Failed;
 
@@ -14,9 +14,26 @@ impl Place {
         }
     }
 
+    /// Fails when files that SQLite has open were closed by somebody else: it would wait for locks that nobody has, or read
+    /// and write what is not ours.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if zjobs_vfs::look_for_lost_descriptors() { Err(self.lost()) } else { Ok(()) }
+    }
+
+    fn lost(&self) -> Error {
+        Error::StoreUnavailable(format!(
+            "other code of this process has closed files of {} (os.close, os.closerange, a library that does so at a \
+             fork): end this process and start a new one; what was told is not lost",
+            self.path.display()
+        ))
+    }
+
     /// What an error of SQLite means to the caller. Damage is remembered: nothing more is written into the file.
     pub(super) fn error(&self, error: &rusqlite::Error) -> Error {
         let path = self.path.display();
+        if zjobs_vfs::has_lost_descriptors() {
+            return self.lost();
+        }
         let text = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
                 "{path} is locked by another program for more than {} seconds: end its transaction, or try again",

@@ -224,6 +224,7 @@ impl Writer {
 
     fn opened<'a>(&self, seat: &'a mut Seat) -> Result<&'a mut Open> {
         self.place.check_sound()?;
+        self.place.check_open()?;
         self.place.check()?;
         self.place.begin();
         if let Some(open) = &mut seat.open {
@@ -309,7 +310,7 @@ impl Writer {
         self.place.begin();
         let mut seat = self.seat.lock();
         if let Some(open) = &mut seat.open
-            && self.place.check_sound().is_ok()
+            && self.place.check_sound().and_then(|()| self.place.check_open()).is_ok()
             && open.has_loose_ends()
             && let Err(error) = open.checkpoint()
         {
