@@ -39,6 +39,8 @@ pub type Group = Vec<Seated>;
 pub(super) enum Phase {
     #[default]
     Stopped,
+    /// On its way to running. Without the lock: the host is told of work meanwhile, and may be waiting for who waits for it.
+    Starting,
     Running(Crew),
     /// Stopped but for handlers that have not ended; the crew beats for them.
     Lingering(Crew),
@@ -86,6 +88,21 @@ impl Engine {
         if !matches!(*phase, Phase::Stopped) {
             return Err(Error::AlreadyStarted(already(&phase).to_owned()));
         }
+        *phase = Phase::Starting;
+        drop(phase);
+        let begun = self.open(host, crew);
+        let failed = begun.as_ref().err().cloned();
+        *self.phase.lock() = begun.map_or(Phase::Stopped, Phase::Running);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for queue in self.shared.pool.indexes() {
+            self.shared.follow(self.shared.pool.name(queue));
+        }
+        Ok(())
+    }
+
+    fn open(&self, host: Arc<dyn Host>, crew: impl FnOnce(&Self) -> Crew) -> Result<Crew> {
         let shared = &self.shared;
         self.hurry.store(false, Ordering::Release);
         shared.node.reincarnate();
@@ -96,12 +113,7 @@ impl Engine {
         // Before the slots open and look for the jobs that are here.
         shared.attention.listen_for_ready(true);
         shared.pool.open();
-        *phase = Phase::Running(crew(self));
-        drop(phase);
-        for queue in shared.pool.indexes() {
-            shared.follow(shared.pool.name(queue));
-        }
-        Ok(())
+        Ok(crew(self))
     }
 
     /// The roles of this node, each with its alarm, grouped by the thread that they share.
@@ -166,7 +178,10 @@ impl Engine {
         let mut phase = self.phase.lock();
         let crew = match std::mem::take(&mut *phase) {
             Phase::Running(crew) => crew,
-            Phase::Stopped => return Err(Error::NotStarted("the supervisor is not started".into())),
+            other @ (Phase::Stopped | Phase::Starting) => {
+                *phase = other;
+                return Err(Error::NotStarted("the supervisor is not started".into()));
+            }
             lingering @ Phase::Lingering(_) => {
                 *phase = lingering;
                 return Err(Error::NotStarted(
@@ -236,6 +251,8 @@ impl Engine {
         if !matches!(*phase, Phase::Lingering(_)) || !self.shared.pool.is_quiet() {
             return;
         }
+        // From here on it may be started again, as another incarnation.
+        let node = self.shared.node.id();
         let Phase::Lingering(crew) = std::mem::take(&mut *phase) else { return };
         drop(phase);
         self.lingers.store(false, Ordering::Release);
@@ -243,10 +260,14 @@ impl Engine {
         self.flush();
         failpoint::pass(Point::Parted);
         let shared = &self.shared;
-        if let Err(error) = shared.store.depart(shared.node.id(), Duration::ZERO) {
+        if let Err(error) = shared.store.depart(node, Duration::ZERO) {
             shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
         }
-        shared.pool.set_host(None);
+        // Under the lock: a start sets its own host after it has taken the phase.
+        let phase = self.phase.lock();
+        if matches!(*phase, Phase::Stopped) {
+            shared.pool.set_host(None);
+        }
     }
 
     /// Whether it is started and not stopped.
@@ -258,6 +279,7 @@ impl Engine {
 fn already(phase: &Phase) -> &'static str {
     match phase {
         Phase::Lingering(_) => "the supervisor was stopped but some of its handlers have not ended yet",
+        Phase::Starting => "the supervisor is being started by another thread",
         Phase::Running(_) | Phase::Stopped => "the supervisor is started already; call stop() first",
     }
 }
