@@ -87,6 +87,9 @@ def check_plain(field: str, value: object) -> None:
     ``list`` and ``dict`` with such keys, at most 128 levels deep.
     """
 
+def end_calls() -> None:
+    """The interpreter ends: from now on only this thread calls Python from Rust."""
+
 def rescued(job: Job, reason: RescueReason, now: datetime) -> Job:
     """What becomes of an executing job whose node is gone; the rule of `Store.rescue`."""
 

@@ -1,6 +1,7 @@
 """`Supervisor`: owns the store, the workers and the engine; what an application holds."""
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, ove
 from zjobs import connections
 from zjobs._control import JobRows
 from zjobs._control_async import AsyncControl
-from zjobs._engine import Engine
+from zjobs._engine import Engine, end_calls
 from zjobs._exit import stop_at_exit
 from zjobs._runner import LoopCrew, ThreadCrew, run_here
 from zjobs._scheduler import Scheduler
@@ -568,3 +569,5 @@ def _age(kept: Seconds | None) -> float | None:
 
 
 os.register_at_fork(after_in_child=Engine.forked)
+# After the threads that are no daemons have been joined; those that are may still be in a call of ours.
+atexit.register(end_calls)

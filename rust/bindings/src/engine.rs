@@ -15,6 +15,7 @@ use zjobs_engine::store::{CronTick, Retention, Ticked};
 use zjobs_engine::sync::Mutex;
 
 use crate::backoff::Backoff;
+use crate::below::{needed, told};
 use crate::connected;
 use crate::convert::{Imported, seconds, timestamp};
 use crate::errors::{invalid, raised};
@@ -256,11 +257,7 @@ impl Engine {
     fn on_settled(&self, call: Py<PyAny>) -> PyResult<()> {
         self.core.check_fork()?;
         self.core.engine.on_settled(Box::new(move || {
-            let _ = Python::try_attach(|py| {
-                if let Err(error) = call.call0(py) {
-                    error.write_unraisable(py, None);
-                }
-            });
+            let _ = Python::try_attach(|py| told(py, || call.call0(py)));
         }));
         Ok(())
     }
@@ -439,7 +436,7 @@ fn payload(entry: Option<&Entry>, args: &Bound<'_, PyAny>) -> PyResult<(Payload,
         return Ok((text.as_bytes().into(), Proof::Needed));
     }
     let text = match entry {
-        Some(entry) => entry.payload.bind(py).call1((args,))?,
+        Some(entry) => needed(py, || entry.payload.bind(py).call1((args,)))?,
         None => UNKNOWN_PAYLOAD.get(py)?.call1((args,))?,
     };
     Ok((text.cast_into::<PyBytes>()?.as_bytes().into(), Proof::Needed))

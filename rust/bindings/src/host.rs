@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use zjobs_engine::JobId;
 use zjobs_engine::runtime::pool::{Host, QueueIndex};
 
+use crate::below::told;
+
 /// Calls three Python functions; an interpreter that ends is no host any more.
 pub(crate) struct PyHost {
     pub(crate) ring: Py<PyAny>,
@@ -12,11 +14,7 @@ pub(crate) struct PyHost {
 }
 
 fn attached(call: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
-    let _ = Python::try_attach(|py| {
-        if let Err(error) = call(py) {
-            error.write_unraisable(py, None);
-        }
-    });
+    let _ = Python::try_attach(|py| told(py, || call(py)));
 }
 
 impl Host for PyHost {

@@ -5,6 +5,7 @@
 //! than it frees, and invites every other thread to take it.
 
 mod backoff;
+mod below;
 mod connected;
 mod context;
 mod convert;
@@ -40,6 +41,8 @@ mod _engine {
 
     #[pymodule_export]
     use super::backoff::Backoff;
+    #[pymodule_export]
+    use super::below::end_calls;
     #[pymodule_export]
     use super::context::JobContext;
     #[pymodule_export]

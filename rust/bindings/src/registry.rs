@@ -20,6 +20,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// Called in the child after each fork.
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    crate::below::forked();
 }
 
 /// Refuses to use, in the child of a fork, what belongs to the parent.

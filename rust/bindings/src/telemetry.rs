@@ -7,6 +7,7 @@ use pyo3::types::PyModule;
 use zjobs_engine::outcome::RescueReason;
 use zjobs_engine::telemetry::{Event, JobResult, Kind, Sink};
 
+use crate::below::told;
 use crate::errors::raised;
 use crate::job::Job;
 
@@ -40,10 +41,7 @@ impl Sink for PySink {
 
     fn emit(&self, event: Event) {
         let _ = Python::try_attach(|py| {
-            let told = translated(py, event).and_then(|event| self.emit.call1(py, (event,)));
-            if let Err(error) = told {
-                error.write_unraisable(py, None);
-            }
+            told(py, || translated(py, event).and_then(|event| self.emit.call1(py, (event,))));
         });
     }
 }
