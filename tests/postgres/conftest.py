@@ -32,3 +32,9 @@ def url(server, schema):
 def proxy(server):
     with contextlib.closing(Proxy(server.port)) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def other_proxy(server):
+    with contextlib.closing(Proxy(server.port)) as proxy:
+        yield proxy

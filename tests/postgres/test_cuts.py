@@ -10,6 +10,8 @@ import pytest
 import zjobs
 
 SOON = 30
+LEASE = 4
+"""Seconds, where nodes beat each second."""
 
 
 def through(url, server, proxy):
@@ -97,6 +99,41 @@ def test_calls_end_in_time_however_often_they_may_be_tried_again(server, schema,
     assert jobs.enqueue("w").id
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def test_after_an_outage_everybody_has_a_leases_time_to_say_that_they_live(server, url, proxy, other_proxy, eventually):
+    runs, rescued, gate = [], [], threading.Event()
+    crews = []
+    for way in (proxy, other_proxy):
+        place, schema = through(url, server, way).split("?schema=")
+        store = zjobs.PostgresStore(place, schema=schema, call_timeout_seconds=1)
+        crews.append(zjobs.Supervisor(store, queues={"default": 1}, rescue_interval_ms=1000))
+        crews[-1].telemetry.attach(rescued.append, zjobs.telemetry.JobRescued)
+    at_work, idle = crews
+
+    @at_work.worker(keep_result=True)
+    def act() -> str:
+        runs.append(1)
+        assert gate.wait(SOON)
+        return "done"
+
+    with at_work:
+        job = at_work.enqueue("act")
+        eventually(lambda: runs)
+        with idle:
+            before = other_proxy.connections
+            for way in (proxy, other_proxy):
+                way.judge = lambda _: "cut"
+                way.cut()
+            time.sleep(LEASE + 1)  # nobody could say that they live, and no lease is left
+            other_proxy.judge = lambda _: "pass"
+            eventually(lambda: other_proxy.connections > before + 1 and len(idle.nodes()) == 2)
+            time.sleep(LEASE / 2)  # several looks for the dead, by the one who is back
+            proxy.judge = lambda _: "pass"
+            gate.set()
+            assert at_work.wait(job, SOON).result == "done"
+    after = at_work.get(job)
+    assert (after.attempt, after.crashes, rescued, runs) == (1, 0, [], [1])
 
 
 def test_a_worker_that_is_cut_off_loses_its_job_writes_nothing_late_and_works_again(server, url, proxy, eventually):

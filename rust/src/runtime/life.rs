@@ -148,6 +148,7 @@ impl Engine {
                     clock: shared.clock.clone(),
                     sink: shared.sink.clone(),
                     outage: shared.outage.clone(),
+                    beat: shared.config.heartbeat,
                 };
                 thread::Builder::new().name("zjobs-service".into()).spawn(move || service.run(&around)).ok()
             })

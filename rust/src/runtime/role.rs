@@ -133,6 +133,8 @@ pub struct Surroundings {
     pub sink: Arc<dyn Sink>,
     /// The outage that all services of the node share.
     pub outage: Arc<Outage>,
+    /// No role waits longer than this before it is tried again: a beat must not come too late for that.
+    pub beat: Duration,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -254,9 +256,9 @@ pub fn attempt(role: &mut dyn Role, now: Now, store: &dyn Store) -> Result<Wake>
     })
 }
 
-/// Full jitter over an exponential from 50 ms to 5 s (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+/// Full jitter over an exponential from 50 ms to 5 s, or to a beat (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
 fn pause(retries: u32, around: &Surroundings) -> Duration {
     let most = Duration::from_millis(50) * 2u32.saturating_pow(retries.min(7));
     let seed = fastrand::Rng::with_seed(around.clock.moment().0).f64();
-    most.min(Duration::from_secs(5)).mul_f64(0.2 + 0.8 * seed)
+    most.min(Duration::from_secs(5)).min(around.beat).mul_f64(0.2 + 0.8 * seed)
 }

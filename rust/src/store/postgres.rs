@@ -25,7 +25,7 @@ use crate::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
     QueueRow, Report, Rescued, Retention, Retried, Signal, Staged, Store, Subscriber, Ticked,
 };
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 use crate::unique::UniqueStrategy;
 
 mod ack;
@@ -58,7 +58,7 @@ use by_hand::Setting;
 use dialect::Dialect;
 use ear::Ear;
 use schema::Home;
-use seat::{Repeat, Seat};
+use seat::{Contact, Repeat, Seat};
 use session::{Plans, Session, Verb};
 
 /// How long a call may take, unless it is told otherwise.
@@ -114,6 +114,9 @@ pub struct PostgresStore {
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
     leaving: Mutex<Vec<NodeId>>,
+    contact: Arc<Contact>,
+    /// How long a beat of ours is good for, in nanoseconds; 0 when nobody beats here.
+    lease: AtomicU64,
     /// When the database got its tables.
     born_at: Timestamp,
 }
@@ -141,14 +144,30 @@ impl PostgresStore {
         let address = Arc::new(Address::parse(&config.url, config.patience, &config.environment)?);
         let dialect = Arc::new(Dialect::new(&config.schema)?);
         let subscribers = Arc::<Subscribers>::default();
-        let mut seat =
-            |plans| Seat::new(address.clone(), dialect.clone(), plans, config.patience, config.random.fork());
+        let contact = Arc::<Contact>::default();
+        let mut seat = |plans| {
+            let random = config.random.fork();
+            Seat::new(address.clone(), dialect.clone(), plans, config.patience, random, contact.clone())
+        };
         let (writes, claims, desk) = (seat(Plans::Free), seat(Plans::Ordered), seat(Plans::Free));
         let random = config.random.fork();
         let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
-        let (enqueues, leaving) = (Group::default(), Mutex::default());
+        let (enqueues, leaving, lease) = (Group::default(), Mutex::default(), AtomicU64::new(0));
         let born_at = Timestamp::MIN;
-        Ok(Self { address, dialect, writes, claims, desk, ear, enqueues, subscribers, leaving, born_at })
+        Ok(Self {
+            address,
+            dialect,
+            writes,
+            claims,
+            desk,
+            ear,
+            enqueues,
+            subscribers,
+            leaving,
+            contact,
+            lease,
+            born_at,
+        })
     }
 
     fn home(&self) -> Home<'_> {
@@ -311,6 +330,7 @@ impl Store for PostgresStore {
 
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
         self.ear.listen();
+        self.lease.store(u64::try_from(beat.ttl.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.claims.call(Repeat::Safe, &async |session: &Session| nodes::heartbeat(session, beat).await)
     }
 
@@ -320,7 +340,9 @@ impl Store for PostgresStore {
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
-        if !self.read(async |session: &Session| nodes::has_orphans(session).await)? {
+        let found = self.read(async |session: &Session| nodes::has_orphans(session).await)?;
+        // Who could not reach the server either has a lease's time to say that it lives.
+        if !found || self.contact.is_just_back(Duration::from_nanos(self.lease.load(Ordering::Relaxed))) {
             return Ok(Vec::new());
         }
         self.change(&async |session: &Session| nodes::rescue(session, limit).await)

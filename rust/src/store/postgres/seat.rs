@@ -19,7 +19,7 @@ use crate::store::postgres::address::Address;
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::meaning::Fate;
 use crate::store::postgres::session::{Failed, Plans, Session, Verb};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// So often a call is tried when the server says that it could not do it now.
 const TRIES: u32 = 6;
@@ -47,6 +47,34 @@ pub(super) struct Seat {
     /// How long a call may take.
     patience: Duration,
     line: Mutex<Line>,
+    contact: Arc<Contact>,
+}
+
+/// Whether the server can be reached, as all seats of a store find it.
+#[derive(Debug, Default)]
+pub(super) struct Contact {
+    lost: AtomicBool,
+    /// When a connection was opened after none could be; 0 when that was never so.
+    back: AtomicU64,
+}
+
+impl Contact {
+    /// Whether it could not be reached and has been there again for no longer than this.
+    pub(super) fn is_just_back(&self, within: Duration) -> bool {
+        let back = self.back.load(Ordering::Acquire);
+        self.lost.load(Ordering::Acquire) || (back > 0 && System.moment() < Moment(back) + within)
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    fn find(&self) {
+        if self.lost.load(Ordering::Acquire) {
+            self.back.store(System.moment().0, Ordering::Release);
+            self.lost.store(false, Ordering::Release);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -76,8 +104,10 @@ impl Seat {
         plans: Plans,
         patience: Duration,
         random: fastrand::Rng,
+        contact: Arc<Contact>,
     ) -> Self {
-        Self { address, dialect, plans, patience, line: Mutex::new(Line { open: None, unreachable: false, random }) }
+        let line = Mutex::new(Line { open: None, unreachable: false, random });
+        Self { address, dialect, plans, patience, line, contact }
     }
 
     /// Runs a verb on the connection.
@@ -165,8 +195,9 @@ impl Seat {
         }
         if line.open.is_none() {
             line.unreachable = true;
-            line.open = Some(self.open(here, left)?);
+            line.open = Some(self.open(here, left).inspect_err(|_| self.contact.lose())?);
             line.unreachable = false;
+            self.contact.find();
         }
         Ok(())
     }
