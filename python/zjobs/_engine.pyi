@@ -55,6 +55,7 @@ __all__ = [
     "SqliteStore",
     "__version__",
     "check_plain",
+    "end_calls",
     "postgres_migrate",
     "postgres_migrations",
     "rescued",

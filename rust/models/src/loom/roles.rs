@@ -26,6 +26,7 @@ fn around() -> Surroundings {
         clock: Arc::new(Standing::default()),
         sink: Arc::new(Heard::default()),
         outage: Arc::default(),
+        beat: Duration::from_secs(5),
     }
 }
 
