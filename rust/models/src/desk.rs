@@ -1,7 +1,5 @@
 //! A store whose calls may wait, on top of one in memory: it can be made to fail, and it remembers what it was asked.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use zjobs_engine::job::{Job, JobId, Name, NewJob, NodeId};
@@ -10,7 +8,7 @@ use zjobs_engine::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, MemoryConfig, MemoryStore,
     NodeRow, Paused, Pulse, QueueRow, Report, Rescued, Retention, Retried, Staged, Store, Subscriber, Ticked,
 };
-use zjobs_engine::sync::{Arc, Weak};
+use zjobs_engine::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
 use zjobs_engine::{Error, Result, Timestamp};
 
 use crate::Standing;
@@ -20,7 +18,7 @@ pub struct Desk {
     inner: MemoryStore,
     blocks: bool,
     /// So many calls of *ack* fail before they reach the store.
-    pub refuses: AtomicUsize,
+    pub refuses: Mutex<usize>,
     /// What was acked, with what came of it.
     pub acks: Mutex<Vec<(Ack, Acked)>>,
     /// What each beat said that it holds.
@@ -44,7 +42,7 @@ impl Desk {
         Arc::new(Self {
             inner: MemoryStore::new(config),
             blocks,
-            refuses: AtomicUsize::new(0),
+            refuses: Mutex::default(),
             acks: Mutex::default(),
             beats: Mutex::default(),
             acked: AtomicUsize::new(0),
@@ -58,12 +56,16 @@ impl Desk {
     }
 
     fn refused(&self) -> Result<()> {
-        let refused = self.refuses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if refused.is_ok() { Err(Error::StoreUnavailable("refused".into())) } else { Ok(()) }
+        let mut left = self.refuses.lock();
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(Error::StoreUnavailable("refused".into()))
     }
 
     fn note_acks(&self, acks: &[Ack], replies: &[Acked]) {
-        self.acks.lock().expect("no panic in between").extend(acks.iter().cloned().zip(replies.iter().copied()));
+        self.acks.lock().extend(acks.iter().cloned().zip(replies.iter().copied()));
     }
 }
 
@@ -104,8 +106,8 @@ impl Store for Desk {
     }
 
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
-        self.acked.store(self.acks.lock().expect("no panic in between").len(), Ordering::SeqCst);
-        self.beats.lock().expect("no panic in between").push(beat.holds.clone());
+        self.acked.store(self.acks.lock().len(), Ordering::SeqCst);
+        self.beats.lock().push(beat.holds.clone());
         self.inner.heartbeat(beat)
     }
 

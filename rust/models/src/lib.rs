@@ -1,6 +1,7 @@
 //! What the models share: jobs, a clock that stands, a host that only counts, and a store that can be watched.
 //!
-//! Nothing in here is a lock or an atomic of the checker's: what only observes adds no schedules.
+//! What is observed is kept in locks of the checker's, too. It leaves schedules out that differ only in the order of what
+//! it does not see, and an observation that it does not see would be made in one of those orders alone.
 
 pub mod desk;
 
@@ -15,7 +16,7 @@ use zjobs_engine::runtime::pool::Host;
 use zjobs_engine::runtime::role::Seated;
 use zjobs_engine::runtime::{Config, Engine, Lane, Next, QueueConfig, QueueIndex, Registration, Running, StuckPolicy};
 use zjobs_engine::store::Store;
-use zjobs_engine::sync::Arc;
+use zjobs_engine::sync::{Arc, Mutex};
 use zjobs_engine::telemetry::{Event, Kind, Sink};
 use zjobs_engine::{Outcome, State, Timestamp};
 
@@ -147,12 +148,12 @@ impl Host for Counts {
 
 /// A sink that keeps the kinds of what it was told.
 #[derive(Debug, Default)]
-pub struct Heard(std::sync::Mutex<Vec<Kind>>);
+pub struct Heard(Mutex<Vec<Kind>>);
 
 impl Heard {
     /// How often that was told.
     pub fn count(&self, kind: Kind) -> usize {
-        self.0.lock().expect("no panic in between").iter().filter(|heard| **heard == kind).count()
+        self.0.lock().iter().filter(|heard| **heard == kind).count()
     }
 }
 
@@ -162,6 +163,6 @@ impl Sink for Heard {
     }
 
     fn emit(&self, event: Event) {
-        self.0.lock().expect("no panic in between").push(event.kind());
+        self.0.lock().push(event.kind());
     }
 }

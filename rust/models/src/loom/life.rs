@@ -1,11 +1,9 @@
 //! Start and stop, once each.
 
-use std::sync::atomic::Ordering;
-
 use zjobs_engine::State;
 use zjobs_engine::runtime::Engine;
 use zjobs_engine::store::Store;
-use zjobs_engine::sync::{Arc, thread};
+use zjobs_engine::sync::{Arc, Ordering, thread};
 use zjobs_models::desk::Desk;
 use zjobs_models::{Counts, QUEUE, Standing, done, engine, seat, take, wanted};
 

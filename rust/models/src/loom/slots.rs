@@ -1,19 +1,19 @@
 //! The slots of a queue.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use zjobs_engine::clock::Moment;
 use zjobs_engine::job::JobId;
 use zjobs_engine::runtime::pool::{Host, Pool, STALL};
 use zjobs_engine::runtime::{Lane, Next, QueueIndex, Running};
-use zjobs_engine::sync::{Arc, Condvar, Mutex, thread};
+use zjobs_engine::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, thread};
 use zjobs_models::{QUEUE, START, claimed, slots};
 
 use crate::Model;
 
 pub(crate) const MODELS: &[Model] = &[
     ("a slot that waits is woken for each job, and no job is handed out twice", a_slot_is_woken),
+    ("a slot that was woken before is woken again", a_slot_is_woken_again),
     ("the last slot to end a job is heard by whoever waits for quiet", quiet_is_heard),
     ("jobs are left to a lead only while somebody will look after it", a_stalled_lead_is_relieved),
     ("a closed pool lets every slot retire and gives back what did not run", a_closed_pool_retires),
@@ -45,8 +45,16 @@ fn serve(pool: &Pool, mut run: impl FnMut(&Arc<Running>)) {
 }
 
 fn a_slot_is_woken() {
+    serve_two_jobs::<2>();
+}
+
+fn a_slot_is_woken_again() {
+    serve_two_jobs::<1>();
+}
+
+fn serve_two_jobs<const SLOTS: usize>() {
     let (pool, ran) = (pool(2), Arc::new(AtomicUsize::new(0)));
-    let serving = [(); 2].map(|()| {
+    let serving = [(); SLOTS].map(|()| {
         let (pool, ran) = (pool.clone(), ran.clone());
         thread::spawn(move || {
             // Nobody closes the pool before both have run.

@@ -1,13 +1,11 @@
 //! An engine with its service threads on a store in memory.
 
-use std::sync::Mutex as Plain;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use zjobs_engine::job::JobId;
 use zjobs_engine::runtime::{Engine, Lane, Next};
 use zjobs_engine::store::{Filter, Store};
-use zjobs_engine::sync::{Arc, Condvar, Mutex, thread};
+use zjobs_engine::sync::{Arc, Condvar, Mutex, Ordering, thread};
 use zjobs_engine::{Outcome, State};
 use zjobs_models::desk::Desk;
 use zjobs_models::{Counts, QUEUE, Standing, done, engine, wanted};
@@ -36,7 +34,7 @@ struct World {
     clock: Arc<Standing>,
     takes: Duration,
     /// Which jobs have run, in any order.
-    ran: Plain<Vec<JobId>>,
+    ran: Mutex<Vec<JobId>>,
     /// How many have ended, for whoever waits for all.
     ended: Mutex<usize>,
     more: Condvar,
@@ -53,7 +51,7 @@ fn world(blocks: bool, takes: Duration) -> Arc<World> {
         engine,
         clock,
         takes,
-        ran: Plain::default(),
+        ran: Mutex::default(),
         ended: Mutex::default(),
         more: Condvar::default(),
     })
@@ -66,7 +64,7 @@ impl World {
             move || loop {
                 match world.engine.next(QUEUE, Lane::Thread) {
                     Next::Job(running) => {
-                        world.ran.lock().expect("no panic in between").push(running.job.id);
+                        world.ran.lock().push(running.job.id);
                         thread::yield_now();
                         world.clock.advance(world.takes);
                         let outcome = if running.stop_wanted() { stopped() } else { done() };
@@ -103,7 +101,7 @@ impl World {
 
     /// The jobs that have run; none has twice.
     fn ran(&self) -> Vec<JobId> {
-        let mut ran = self.ran.lock().expect("no panic in between").clone();
+        let mut ran = self.ran.lock().clone();
         ran.sort_unstable();
         assert!(ran.windows(2).all(|pair| pair[0] != pair[1]), "a job ran twice: {ran:?}");
         ran

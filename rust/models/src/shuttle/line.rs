@@ -1,9 +1,7 @@
 //! Many calls that share commits.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use zjobs_engine::store::group::Group;
-use zjobs_engine::sync::{Arc, thread};
+use zjobs_engine::sync::{Arc, AtomicUsize, Ordering, thread};
 
 use crate::Model;
 
