@@ -49,6 +49,10 @@ def crates() -> Found:
     name = "crates: bans, licences, sources"
     if shutil.which("cargo-deny") is None:
         return Found(name, Status.NOT_RUN, "cargo-deny is not installed: cargo install cargo-deny --locked")
+    # Also those of other systems, which no build here has needed.
+    fetched = _run(["cargo", "fetch", "--locked", "--quiet"])
+    if fetched.returncode:
+        return Found(name, Status.NOT_RUN, f"the crates could not be fetched: {fetched.stderr.strip()}")
     done = _run(["cargo", "deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"])
     if done.returncode:
         return Found(name, Status.FAILED, done.stdout + done.stderr)

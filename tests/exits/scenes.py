@@ -68,7 +68,7 @@ async def quick_too(ctx: JobContext, number: int) -> None:
     ended.write([ctx.job.id])
 
 
-@jobs.worker(retry_strategy=zjobs.Constant(0))
+@jobs.worker(retry_strategy=zjobs.Constant(0), max_attempts=10_000)
 def fails(number: int) -> None:
     raise ValueError(number)
 
