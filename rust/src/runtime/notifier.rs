@@ -28,14 +28,14 @@ impl Subscriber for Notifier {
         let Some(shared) = self.shared.upgrade() else { return };
         match signal {
             Signal::Ready(queue) => {
-                if let Some(queue) = shared.pool.find(queue)
-                    && shared.pool.is_hungry(queue)
-                {
-                    if shared.blocks {
+                let Some(queue) = shared.pool.find(queue) else { return };
+                if shared.blocks {
+                    // The slot that takes what waits here rings for what comes after it.
+                    if shared.pool.is_hungry(queue) {
                         shared.claim_alarm.ring();
-                    } else {
-                        claimer::fill(&shared, queue);
                     }
+                } else if shared.pool.has_spare_slot(queue) {
+                    claimer::fill(&shared, queue);
                 }
             }
             Signal::Due(at) => shared.agenda.due(*at),

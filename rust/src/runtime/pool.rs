@@ -248,6 +248,12 @@ impl Pool {
         state.mode == Mode::Open && !state.paused && state.running < state.limit && state.buffered() == 0
     }
 
+    /// Whether there are more free slots than jobs that wait here for one.
+    pub fn has_spare_slot(&self, queue: QueueIndex) -> bool {
+        let state = self.queues[queue.0].state.lock();
+        state.mode == Mode::Open && !state.paused && state.running as usize + state.buffered() < state.limit as usize
+    }
+
     /// Hands claimed jobs to the slots. Returns those that came too late because the slots are closed.
     #[must_use = "jobs that came too late must be released"]
     pub fn push(&self, queue: QueueIndex, jobs: Vec<Arc<Running>>, now: Moment) -> Vec<Arc<Running>> {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zjobs_engine::clock::{Clock, Moment};
 use zjobs_engine::job::{JobId, NewJob, NodeId, When};
-use zjobs_engine::runtime::{Engine, Lane, Now, Wake};
+use zjobs_engine::runtime::{Engine, Lane, Next, Now, Wake};
 use zjobs_engine::store::{Cancelled, Claim, Filter, Heartbeat, Store};
-use zjobs_engine::sync::{Arc, thread};
+use zjobs_engine::sync::{Arc, Condvar, Mutex, thread};
 use zjobs_engine::{State, Timestamp};
 use zjobs_models::desk::Desk;
 use zjobs_models::{QUEUE, START, Standing, done, engine, queue, seat, take, wanted};
@@ -16,6 +16,7 @@ use crate::Model;
 pub(crate) const MODELS: &[Model] = &[
     ("a job is claimed once or cancelled, never both", claimed_once_or_cancelled),
     ("of two claims on their way one looks again for the other", fill_looks_again),
+    ("two jobs run at once in two free slots", free_slots_take_all),
     ("whoever waits for a job hears of its end", waiting_for_a_job),
     ("a job that comes while the stager looks is staged at its time", the_stager_is_told),
     ("an attempt that starts while the watchdog looks ends at its deadline", the_watchdog_is_told),
@@ -80,9 +81,34 @@ fn fill_looks_again() {
     });
     world.engine.enqueue_one(wanted()).expect("it is in memory");
     other.join().expect("it enqueued");
-    // The first job may have filled the pool before the second came; the slot that takes it asks again.
-    drop(take(&world.engine));
-    drop(take(&world.engine));
+    assert_eq!(world.engine.pool().ready(QUEUE, Lane::Thread), 2, "a free slot has nothing to take");
+}
+
+fn free_slots_take_all() {
+    let world = world(false);
+    drop(seat(&world.engine, "heartbeat"));
+    let both = Arc::new((Mutex::new(0), Condvar::new()));
+    let slots = [(); 2].map(|()| {
+        let (engine, both) = (world.engine.clone(), both.clone());
+        thread::spawn(move || {
+            while !matches!(engine.next(QUEUE, Lane::Thread), Next::Job(_)) {
+                engine.wait(QUEUE);
+            }
+            // A handler that ends when the other one runs, too.
+            let mut running = both.0.lock();
+            *running += 1;
+            both.1.notify_all();
+            while *running < 2 {
+                running = both.1.wait(running);
+            }
+        })
+    });
+    for _ in 0..2 {
+        world.engine.enqueue_one(wanted()).expect("it is in memory");
+    }
+    for slot in slots {
+        slot.join().expect("it ran a job");
+    }
 }
 
 fn waiting_for_a_job() {
