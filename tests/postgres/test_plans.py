@@ -64,6 +64,10 @@ def test_a_claim_reads_what_it_takes_and_little_more(way, server, schema, eventu
         admin.execute(f"ALTER TABLE {schema}.jobs SET (autovacuum_enabled = off)")
     store.enqueue([NewJob("w", b"{}", schedule_in=delay)] * WAITING)
     store.heartbeat(Heartbeat(NODE, "host", 1, 600.0))
+    if delay:
+        # Looks that find nothing due yet would be counted, too.
+        with psycopg.connect(server.url) as admin:
+            admin.execute("SELECT pg_sleep(%s)", [delay])
     staged = 0
     while delay and staged < 100:
         staged += store.stage(10).moved
