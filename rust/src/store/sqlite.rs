@@ -20,6 +20,7 @@ mod enqueue;
 #[cfg(feature = "fuzz")]
 pub mod fuzzing;
 mod group;
+pub mod line;
 mod meaning;
 pub mod neighbours;
 mod nodes;

@@ -6,8 +6,9 @@ use crate::clock::Timestamp;
 use crate::failpoint::{self, Point};
 use crate::store::Signal;
 use crate::store::sqlite::connection::{Synchronous, Trust, trust};
+use crate::store::sqlite::line::Ticket;
 use crate::store::sqlite::meaning::is_poison;
-use crate::store::sqlite::writer::{Durable, Failed, Ticket, Transaction, Verb};
+use crate::store::sqlite::writer::{Call, Durable, Failed, Transaction, Verb};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Ordering};
 
 /// A connection that writes.
@@ -100,10 +101,10 @@ type Outcomes = (Vec<Verb<()>>, Vec<Signal>);
 pub(super) fn transact(
     open: &mut Open,
     most: Synchronous,
-    group: &[Arc<Ticket>],
+    group: &[Arc<Ticket<Call>>],
     clock: impl Fn() -> Timestamp,
 ) -> rusqlite::Result<Outcomes> {
-    let durable = group.iter().map(|ticket| ticket.durable).max();
+    let durable = group.iter().map(|ticket| ticket.call.durable).max();
     open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
     let connection = &open.connection;
     execute(connection, "BEGIN IMMEDIATE")?;
@@ -133,8 +134,8 @@ pub(super) fn transact(
     end
 }
 
-fn one(transaction: &mut Transaction<'_>, ticket: &Ticket) -> rusqlite::Result<Vec<Verb<()>>> {
-    let outcome = unpoisoned(ticket.run(transaction))?;
+fn one(transaction: &mut Transaction<'_>, ticket: &Ticket<Call>) -> rusqlite::Result<Vec<Verb<()>>> {
+    let outcome = unpoisoned(ticket.call.run(transaction))?;
     if outcome.is_err() {
         transaction.news.clear();
         if !transaction.connection.is_autocommit() {
@@ -144,13 +145,13 @@ fn one(transaction: &mut Transaction<'_>, ticket: &Ticket) -> rusqlite::Result<V
     Ok(vec![outcome])
 }
 
-fn all(transaction: &mut Transaction<'_>, group: &[Arc<Ticket>]) -> rusqlite::Result<Vec<Verb<()>>> {
+fn all(transaction: &mut Transaction<'_>, group: &[Arc<Ticket<Call>>]) -> rusqlite::Result<Vec<Verb<()>>> {
     let connection = transaction.connection;
     let mut outcomes = Vec::with_capacity(group.len());
     for ticket in group {
         let told = transaction.news.len();
         execute(connection, "SAVEPOINT call")?;
-        let outcome = unpoisoned(ticket.run(transaction))?;
+        let outcome = unpoisoned(ticket.call.run(transaction))?;
         if outcome.is_err() {
             // Some errors have taken the whole transaction back by themselves.
             if connection.is_autocommit() {

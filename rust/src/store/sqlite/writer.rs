@@ -22,9 +22,10 @@ use crate::store::Signal;
 use crate::store::sqlite::SqliteConfig;
 use crate::store::sqlite::connection::{Synchronous, retire};
 use crate::store::sqlite::group::{Open, transact};
+use crate::store::sqlite::line::{Line, Ticket};
 use crate::store::sqlite::meaning::{is_failed_disk, is_poison};
 use crate::store::sqlite::place::Place;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Mutex};
 
 /// Whether a change must survive a power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,32 +80,17 @@ pub(super) type Verb<T> = std::result::Result<T, Failed>;
 
 type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Verb<()> + Send>;
 
-/// One call that waits for its turn.
-pub(super) struct Ticket {
+/// One call in the line.
+pub(super) struct Call {
     pub(super) durable: Durable,
     job: Mutex<Option<Job>>,
-    state: Mutex<Turn>,
-    changed: Condvar,
-}
-
-enum Turn {
-    Waiting,
-    /// The lead is handed over: run the next group.
-    Lead,
-    Done(Result<()>),
-}
-
-#[derive(Default)]
-struct Line {
-    led: bool,
-    waiting: Vec<Arc<Ticket>>,
 }
 
 /// The one who writes.
 pub(super) struct Writer {
     place: Place,
     synchronous: Synchronous,
-    line: Mutex<Line>,
+    line: Line<Call>,
     /// How many pages the WAL has before they are copied into the file.
     checkpoint_pages: u32,
     press_again: fn(&Path) -> io::Result<()>,
@@ -129,7 +115,7 @@ impl Writer {
         let (synchronous, checkpoint_pages) = (config.synchronous, config.checkpoint_pages);
         let seat = Mutex::new(Seat { open: Some(open), last: None, doubtful: false });
         let press_again = config.press_again;
-        Ok(Self { place, synchronous, line: Mutex::default(), checkpoint_pages, press_again, seat })
+        Ok(Self { place, synchronous, line: Line::default(), checkpoint_pages, press_again, seat })
     }
 
     /// Runs a verb in a transaction, perhaps with others, and returns its reply after the commit.
@@ -146,62 +132,22 @@ impl Writer {
             *kept.lock() = Some(verb(transaction)?);
             Ok(())
         });
-        let ticket = Arc::new(Ticket {
-            durable,
-            job: Mutex::new(Some(job)),
-            state: Mutex::new(Turn::Waiting),
-            changed: Condvar::new(),
-        });
-        if self.queue_up(&ticket) {
-            let news = self.lead(&ticket, clock);
+        let mut news = Vec::new();
+        let run = |group: &[Arc<Ticket<Call>>]| {
+            let (outcomes, told) = self.run(group, clock);
+            news = told;
+            outcomes
+        };
+        let outcome = self.line.pass(Call { durable, job: Mutex::new(Some(job)) }, run, || self.checkpoint());
+        if !news.is_empty() {
             tell(&news);
         }
-        ticket.outcome()?;
+        outcome?;
         let reply = reply.lock().take();
         reply.ok_or_else(|| Error::Internal("a call to the store ended without a reply".into()))
     }
 
-    /// Waits in line. True for the one who must lead.
-    fn queue_up(&self, ticket: &Arc<Ticket>) -> bool {
-        let mut line = self.line.lock();
-        if !line.led {
-            line.led = true;
-            return true;
-        }
-        line.waiting.push(ticket.clone());
-        drop(line);
-        let mut state = ticket.state.lock();
-        while matches!(*state, Turn::Waiting) {
-            state = ticket.changed.wait(state);
-        }
-        matches!(*state, Turn::Lead)
-    }
-
-    /// Runs a group, answers it, and hands the lead over. Returns the news.
-    fn lead(&self, own: &Arc<Ticket>, clock: impl Fn() -> Timestamp) -> Vec<Signal> {
-        let mut group = vec![own.clone()];
-        group.append(&mut self.line.lock().waiting);
-        let (outcomes, news) = self.run(&group, clock);
-        for (ticket, outcome) in group.iter().zip(outcomes).rev() {
-            ticket.answer(outcome);
-        }
-        self.checkpoint();
-        self.hand_over();
-        news
-    }
-
-    fn hand_over(&self) {
-        let mut line = self.line.lock();
-        if line.waiting.is_empty() {
-            line.led = false;
-            return;
-        }
-        let next = line.waiting.remove(0);
-        drop(line);
-        next.lead();
-    }
-
-    fn run(&self, group: &[Arc<Ticket>], clock: impl Fn() -> Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
+    fn run(&self, group: &[Arc<Ticket<Call>>], clock: impl Fn() -> Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
         let mut seat = self.seat.lock();
         let failed = |error: &Error| group.iter().map(|_| Err(error.clone())).collect();
         let open = match self.opened(&mut seat) {
@@ -347,28 +293,11 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-impl Ticket {
+impl Call {
     /// A verb that panics has failed, as one with an error has: those who share its commit go on.
     pub(super) fn run(&self, transaction: &mut Transaction<'_>) -> Verb<()> {
         let Some(job) = self.job.lock().take() else { return Ok(()) };
         let run = catch_unwind(AssertUnwindSafe(|| job(transaction)));
         run.unwrap_or_else(|_| Err(Failed::Engine(Error::Internal("a call to the store panicked".into()))))
-    }
-
-    fn lead(&self) {
-        *self.state.lock() = Turn::Lead;
-        self.changed.notify_one();
-    }
-
-    fn answer(&self, outcome: Result<()>) {
-        *self.state.lock() = Turn::Done(outcome);
-        self.changed.notify_one();
-    }
-
-    fn outcome(&self) -> Result<()> {
-        match &*self.state.lock() {
-            Turn::Done(outcome) => outcome.clone(),
-            Turn::Waiting | Turn::Lead => Err(Error::Internal("a call to the store was not answered".into())),
-        }
     }
 }
