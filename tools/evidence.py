@@ -98,10 +98,13 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Which commit this is, and whether files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    told = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    return told.stdout.strip() or "unknown"
+    """Which commit this is, and whether files differ from it, other than those that are written here."""
+    at = _git("describe", "--always", "--exclude=*") or "unknown"
+    return f"{at}-dirty" if _git("status", "--porcelain", "--", ".", ":!docs/evidence.*") else at
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def prove(claim: Claim, depth: str, at: str) -> Result:
