@@ -119,7 +119,7 @@ def prove(claim: Claim, depth: str, at: str) -> Result:
         log.seek(0)
         lines = [line.strip() for line in log if line.strip()]
     said = [line.removeprefix(PROVED) for line in lines if line.startswith(PROVED)]
-    last = said[-1] if said else (lines[-1] if lines else "it said nothing")
+    last = "; ".join(said) if said else (lines[-1] if lines else "it said nothing")
     passed = code == 0 and bool(said)
     day = dt.datetime.now(dt.UTC).date().isoformat()
     seconds = round(time.monotonic() - began)
