@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -52,6 +53,8 @@ R = TypeVar("R")
 
 _LOG = logging.getLogger("zjobs")
 _GRACE = 5.0
+_LOOKS = 1000
+"""For what another thread has claimed; what a paused queue holds never comes."""
 _NODE_NAME = 255
 
 
@@ -501,8 +504,14 @@ class Supervisor(AsyncControl, Schedules):
         try:
             indices = [index for index, name in enumerate(names) if queue in (None, name)]
             with asyncio.Runner() as runner:
-                while self._drain_once(indices, runner):
-                    pass
+                looks = 0
+                while looks < _LOOKS:
+                    if self._drain_once(indices, runner):
+                        looks = 0
+                    elif self._is_claiming():
+                        looks += 1
+                    else:
+                        break
         finally:
             self._drainer = None
             self._engine.stop(0)
@@ -521,6 +530,11 @@ class Supervisor(AsyncControl, Schedules):
         if self._store.blocks:
             self._engine.flush()
         return ran
+
+    def _is_claiming(self) -> bool:
+        """Whether the engine's own thread has claimed a job that is not where it is taken from yet."""
+        time.sleep(0)
+        return any(job.node == self._engine.node for job in self.list(states=[JobState.EXECUTING]))
 
     async def drain_async(self, queue: str | None = None) -> dict[JobState, int]:
         """As `drain`, on a thread of its own, without blocking the event loop."""
