@@ -508,7 +508,7 @@ class Supervisor(AsyncControl, Schedules):
                 while looks < _LOOKS:
                     if self._drain_once(indices, runner):
                         looks = 0
-                    elif self._is_claiming():
+                    elif self._is_claiming(queue):
                         looks += 1
                     else:
                         break
@@ -531,10 +531,13 @@ class Supervisor(AsyncControl, Schedules):
             self._engine.flush()
         return ran
 
-    def _is_claiming(self) -> bool:
+    def _is_claiming(self, queue: str | None) -> bool:
         """Whether the engine's own thread has claimed a job that is not where it is taken from yet."""
+        if self._store.blocks:
+            return False  # `claim_here` claims on this thread.
         time.sleep(0)
-        return any(job.node == self._engine.node for job in self.list(states=[JobState.EXECUTING]))
+        running = (job for job in self.list(states=[JobState.EXECUTING]) if queue in {None, job.queue})
+        return any(job.node == self._engine.node for job in running)
 
     async def drain_async(self, queue: str | None = None) -> dict[JobState, int]:
         """As `drain`, on a thread of its own, without blocking the event loop."""
