@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use zjobs_engine::clock::{Clock, System};
 use zjobs_sim::{Bug, Ground, Telling, Violation, hunt, simulate};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "usage: sim [--store memory|sqlite|both] --seeds N [--start S] | --seed N [--bug NAME] | --bugs";
 /// A deliberate bug that hides longer than this is not found.
 const HUNT: u64 = 10_000;

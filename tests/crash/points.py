@@ -35,9 +35,6 @@ FROZEN = {"sqlite": 0.5, "postgres": 6.0}
 """Seconds that a process is frozen; where leases have a length, longer than they and the look that follows."""
 SPARED = 2.0
 """Seconds that the victim lives."""
-TRIES = 5
-"""How many processes are told to die at a place of the end: a departure may share the commit of another thread's call,
-which then passes that call's places."""
 RATE = "200"
 PANICKED = "failpoint {} panic"
 
@@ -57,7 +54,6 @@ class Seat:
     frozen: tuple[float, int] | None = None
     happened: float | None = None
     told: bool = False
-    tries: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -86,8 +82,7 @@ class Family:
 
     def start(self, seat: Seat) -> None:
         seat.lives += 1
-        before, seat.place = seat.place, seat.waiting.popleft() if seat.waiting else None
-        seat.tries = seat.tries + 1 if seat.place is not None and seat.place == before else 1
+        seat.place = seat.waiting.popleft() if seat.waiting else None
         seat.since, seat.frozen, seat.happened, seat.told = time.monotonic(), None, None, False
         name = f"{seat.role}-{seat.number}-{seat.lives}"
         text = seat.place.text if seat.place else ""
@@ -159,9 +154,6 @@ class Family:
         killed = status == -signal.SIGKILL
         if killed:
             self.marks.write("died", actor.name, now())
-        if place is not None and place.at_the_end and seat.told and status == 0 and seat.tries < TRIES:
-            seat.waiting.appendleft(place)
-            return
         expected = place is not None and (
             killed if place.action == "kill" or seat.role != "worker" else seat.told and status == 0
         )

@@ -10,6 +10,8 @@ mod rows;
 mod settling;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -169,11 +171,13 @@ pub(crate) struct Oracle {
     steady_store: bool,
     settling: settling::Settling,
     violation: Option<Violation>,
+    /// Set with the violation, for those who ask all the time.
+    broken: Arc<AtomicBool>,
 }
 
 impl Oracle {
     /// An oracle of an empty store; `steady_store` when the store's clock never steps.
-    pub(crate) fn new(steady_store: bool) -> Self {
+    pub(crate) fn new(steady_store: bool, broken: Arc<AtomicBool>) -> Self {
         Self {
             rows: Vec::new(),
             seen: Vec::new(),
@@ -193,6 +197,7 @@ impl Oracle {
             steady_store,
             settling: settling::Settling::default(),
             violation: None,
+            broken,
         }
     }
 
@@ -230,6 +235,7 @@ impl Oracle {
     fn fail(&mut self, invariant: u8, story: impl FnOnce() -> String) {
         if self.violation.is_none() {
             self.violation = Some(Violation { invariant, story: story() });
+            self.broken.store(true, Ordering::Relaxed);
         }
     }
 

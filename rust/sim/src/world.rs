@@ -71,11 +71,15 @@ pub(crate) struct World {
     /// The dice of faults that came later.
     later: Mutex<Rng>,
     oracle: Mutex<Oracle>,
+    /// The oracle has seen a violation.
+    broken: Arc<AtomicBool>,
     healed: AtomicBool,
     depth: AtomicUsize,
     enqueued: Mutex<u32>,
     steps: AtomicU32,
     births: AtomicUsize,
+    /// The first moment at which a frozen node may go on, or an earlier one.
+    thaws: AtomicU64,
     digest: AtomicU64,
     spare: Mutex<Vec<Action>>,
     /// Where the store is, gone after it.
@@ -92,7 +96,8 @@ impl World {
         let post = Arc::new(Post::default());
         let hears: Arc<dyn Subscriber> = post.clone();
         store.subscribe(Arc::downgrade(&hears));
-        let oracle = Mutex::new(Oracle::new(plan.faults.store_steps == 0));
+        let broken = Arc::new(AtomicBool::new(false));
+        let oracle = Mutex::new(Oracle::new(plan.faults.store_steps == 0, broken.clone()));
         let world = Arc::new(Self {
             time,
             bug,
@@ -106,11 +111,13 @@ impl World {
             rng: Mutex::new(rng),
             later: Mutex::new(later),
             oracle,
+            broken,
             healed: AtomicBool::new(false),
             depth: AtomicUsize::new(0),
             enqueued: Mutex::new(0),
             steps: AtomicU32::new(0),
             births: AtomicUsize::new(0),
+            thaws: AtomicU64::new(u64::MAX),
             digest: AtomicU64::new(0),
             spare: Mutex::default(),
             _folder: folder,
@@ -279,16 +286,16 @@ impl World {
     fn act(&self) -> bool {
         let now = self.time.moment();
         let nodes = self.nodes();
-        let first = self.random(|rng| rng.usize(..nodes.len().max(1)));
-        let mut actions = std::mem::take(&mut *self.spare.lock());
+        let mut actions = self.spare.lock();
+        let mut rng = self.rng.lock();
+        let first = rng.usize(..nodes.len().max(1));
         let (before, after) = nodes.split_at(first.min(nodes.len()));
         let found = after.iter().chain(before).find_map(|node| {
             actions.clear();
             node.ready(now, &mut actions);
-            let action = self.random(|rng| rng.choice(&actions).copied())?;
-            Some((node, action))
+            Some((node, rng.choice(&*actions).copied()?))
         });
-        *self.spare.lock() = actions;
+        drop((rng, actions));
         let Some((node, action)) = found else { return false };
         self.digest(node.number, action);
         node.act(action, self);
@@ -331,7 +338,9 @@ impl World {
         if self.chance(faults.freeze * 5) {
             let length = self.random(|rng| Duration::from_millis(rng.u64(100..9000)));
             self.note(|| format!("node {} freezes for {length:?}", node.number));
-            node.freeze(node.moment() + length);
+            let until = node.moment() + length;
+            node.freeze(until);
+            self.thaws.fetch_min(until.0, Ordering::Relaxed);
         }
         if self.chance(faults.stops * 10) {
             node.stop(self);
@@ -355,10 +364,22 @@ impl World {
 
     fn thaw(&self) {
         let now = self.time.moment();
-        let nodes = self.nodes();
-        for node in nodes.iter() {
+        if now.0 < self.thaws.load(Ordering::Relaxed) {
+            return;
+        }
+        for node in self.nodes().iter() {
             node.thaw(now);
         }
+        let frozen = self
+            .nodes
+            .lock()
+            .iter()
+            .filter_map(|node| match node.life() {
+                Life::Frozen(until) => Some(until.0),
+                _ => None,
+            })
+            .min();
+        self.thaws.store(frozen.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     // --- small parts ---
@@ -371,7 +392,7 @@ impl World {
     }
 
     fn is_broken(&self) -> bool {
-        self.oracle.lock().violation().is_some()
+        self.broken.load(Ordering::Relaxed)
     }
 
     fn nodes(&self) -> Arc<Vec<Arc<Node>>> {

@@ -228,9 +228,13 @@ impl PostgresStore {
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
         let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && jobs.iter().all(|job| job.unique.is_none()));
         let (began, tried) = (System.moment(), Cell::new(false));
-        let again = || tried.replace(true).then(|| System.moment().since(began));
+        let again = || tried.replace(true).then_some(began);
         let enqueued = if alone {
-            self.writes.call(repeat, &async |session: &Session| enqueue::enqueue(session, jobs, again()).await)?
+            let verb = async |session: &Session| match again() {
+                None => enqueue::enqueue(session, jobs, None).await,
+                again => session.transact(async |session: &Session| enqueue::enqueue(session, jobs, again).await).await,
+            };
+            self.writes.call(repeat, &verb)?
         } else {
             // Jobs with keys ask and decide one by one; the others need not wait for each other's replies.
             let parts = async |session: &Session| {

@@ -231,7 +231,9 @@ impl SqliteStore {
         };
         let told = |news: &[Signal]| {
             hand.pass(Moment::Committed);
-            self.tell(news);
+            if !news.is_empty() {
+                self.tell(news);
+            }
         };
         writer.write(durable, || self.time(), told, written)
     }

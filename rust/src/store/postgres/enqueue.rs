@@ -1,11 +1,9 @@
 //! *enqueue*: jobs come in, or meet the one that has their unique key.
 
-use std::time::Duration;
-
 use postgres_types::Type;
 use tokio_postgres::Row;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Moment, System, Timestamp};
 use crate::error::{Error, Result};
 use crate::job::{Details, Job, JobId, Lease, NewJob, When};
 use crate::state::State;
@@ -20,8 +18,9 @@ use crate::unique::UniqueStrategy;
 
 /// All or none when the session is in a transaction, or when no job has a unique key.
 ///
-/// `again` is how long ago the call began when it was tried before and nobody knows what came of that.
-pub(super) async fn enqueue(session: &Session, jobs: &[NewJob], again: Option<Duration>) -> Verb<Vec<Enqueued>> {
+/// `again` is when the call began when it was tried before and nobody knows what came of that; then the session must be in a
+/// transaction.
+pub(super) async fn enqueue(session: &Session, jobs: &[NewJob], again: Option<Moment>) -> Verb<Vec<Enqueued>> {
     let mut replies = Vec::with_capacity(jobs.len());
     for run in jobs.chunk_by(|a, b| a.unique.is_none() && b.unique.is_none()) {
         match run {
@@ -90,13 +89,24 @@ async fn list(session: &Session, drafts: &[Draft<'_>]) -> Verb<Vec<Row>> {
         .await
 }
 
-async fn unique(session: &Session, job: &NewJob, again: Option<Duration>) -> Verb<Enqueued> {
-    let Some(unique) = &job.unique else { return Err(Error::Internal("a key was expected".into()).into()) };
-    if let Some(began) = again
+async fn unique(session: &Session, job: &NewJob, again: Option<Moment>) -> Verb<Enqueued> {
+    let Some(began) = again else { return insert(session, job).await };
+    session.script("SAVEPOINT again").await?;
+    let enqueued = insert(session, job).await?;
+    if !enqueued.conflict
+        && let Some(unique) = &job.unique
         && let Some(job) = ended_since(session, &unique.key, began).await?
     {
+        session.script("ROLLBACK TO SAVEPOINT again").await?;
         return Ok(Enqueued { job, conflict: true });
     }
+    session.script("RELEASE SAVEPOINT again").await?;
+    Ok(enqueued)
+}
+
+/// Inserts a job with a key, or finds the one that has the key.
+async fn insert(session: &Session, job: &NewJob) -> Verb<Enqueued> {
+    let Some(unique) = &job.unique else { return Err(Error::Internal("a key was expected".into()).into()) };
     let draft = Draft::new(job)?;
     loop {
         let rows = session
@@ -128,10 +138,12 @@ async fn unique(session: &Session, job: &NewJob, again: Option<Duration>) -> Ver
 }
 
 /// The job of an earlier try may be there and have ended by now, which has freed its key. Whoever had the key at any moment
-/// since the call began is an answer to it. The time is the server's less that which has passed here: never too long ago, so
-/// that no job that had ended before the call is taken for its answer.
-async fn ended_since(session: &Session, key: &str, began: Duration) -> Verb<Option<Job>> {
-    let rows = session.query(sql::ended_key, &[(&key, Type::TEXT), (&Span(began), Type::INTERVAL)]).await?;
+/// since the call began is an answer to it. It is looked for when the key is ours: whoever had it before has ended by then, and
+/// is seen. The time is the server's less that which has passed here: never too long ago, so that no job that had ended before
+/// the call is taken for its answer.
+async fn ended_since(session: &Session, key: &str, began: Moment) -> Verb<Option<Job>> {
+    let passed = Span(System.moment().since(began));
+    let rows = session.query(sql::ended_key, &[(&key, Type::TEXT), (&passed, Type::INTERVAL)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(reads::get(session, &[JobId(row.try_get(0)?)]).await?.pop())
 }

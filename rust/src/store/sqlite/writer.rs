@@ -139,7 +139,8 @@ impl Writer {
             outcomes
         };
         let outcome = self.line.pass(Call { durable, job: Mutex::new(Some(job)) }, run, || self.checkpoint());
-        if !news.is_empty() {
+        // Whoever led tells the news of all, even when its own call failed.
+        if outcome.is_ok() || !news.is_empty() {
             tell(&news);
         }
         outcome?;
