@@ -12,6 +12,7 @@
 
 mod ear;
 mod locks;
+mod own;
 mod watch;
 
 use std::path::{Path, PathBuf};

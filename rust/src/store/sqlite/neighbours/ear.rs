@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use crate::clock::Moment;
 use crate::store::news::{LONGEST, News};
+use crate::store::sqlite::neighbours::own::Own;
 use crate::store::sqlite::neighbours::watch::Watch;
 use crate::store::sqlite::neighbours::{Hearer, LIST_KEPT, locks};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
@@ -27,7 +28,7 @@ const JOINED: &str = "joined";
 /// Hears what the other processes tell, on a thread of its own.
 #[derive(Debug)]
 pub(super) struct Ear {
-    socket: UnixDatagram,
+    socket: Own<UnixDatagram>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     owner: u32,
@@ -38,12 +39,12 @@ impl Ear {
         let reach = Reach::of(folder)?;
         let socket = UnixDatagram::bind(reach.path(name))?;
         socket.set_nonblocking(true)?;
-        let (heard, folder) = (socket.try_clone()?, folder.to_owned());
+        let (heard, folder) = (Own::new(socket.try_clone()?)?, folder.to_owned());
         let over = Arc::new(AtomicBool::new(false));
         let ends = over.clone();
         let ear = std::thread::Builder::new().name("zjobs-ear".into());
         let thread = ear.spawn(move || listen(&heard, &ends, &folder, &hearer))?;
-        Ok(Self { socket, over, thread: Some(thread), owner: std::process::id() })
+        Ok(Self { socket: Own::new(socket)?, over, thread: Some(thread), owner: std::process::id() })
     }
 }
 
@@ -57,7 +58,12 @@ impl Drop for Ear {
         }
         // Ends the wait; a socket that does not block would not say by itself that it was shut.
         self.over.store(true, Ordering::Release);
-        drop(self.socket.shutdown(std::net::Shutdown::Both));
+        let Some(socket) = self.socket.get() else {
+            // Other code has closed it. The thread waits on it all the same, and nothing can wake it.
+            std::mem::forget(thread);
+            return;
+        };
+        drop(socket.shutdown(std::net::Shutdown::Both));
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
             drop(thread.join());
         }
@@ -65,10 +71,14 @@ impl Drop for Ear {
 }
 
 /// Until it is over or nobody listens any more.
-fn listen(socket: &UnixDatagram, over: &AtomicBool, folder: &Path, hearer: &Weak<dyn Hearer>) {
+fn listen(socket: &Own<UnixDatagram>, over: &AtomicBool, folder: &Path, hearer: &Weak<dyn Hearer>) {
     let mut watch = Watch::on(folder);
     loop {
-        watch.wait(socket);
+        if let Some(socket) = socket.get() {
+            watch.wait(socket);
+        }
+        // Other code may have closed it meanwhile, and with it what the watch has.
+        let Some(socket) = socket.get() else { return std::mem::forget(watch) };
         if over.load(Ordering::Acquire) {
             return;
         }
@@ -118,7 +128,7 @@ struct Known {
     reach: Option<Reach>,
     me: Option<String>,
     /// One socket for each: what one does not read counts against the sender's buffer, and must not silence the others.
-    peers: HashMap<String, UnixDatagram>,
+    peers: HashMap<String, Own<UnixDatagram>>,
     /// The folder's time stamp when it was listed, and when that was.
     listed: Option<((i64, i64), Moment)>,
 }
@@ -155,6 +165,7 @@ impl Mouth {
             // A full buffer: that one has much to read already, and what it misses is found by polling.
             let gone =
                 |error: io::Error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
+            let Some(socket) = socket.get() else { return false };
             lines.iter().all(|line| !socket.send(line.as_bytes()).is_err_and(gone))
         });
     }
@@ -191,11 +202,11 @@ impl Known {
     }
 }
 
-fn connect(path: &Path) -> io::Result<UnixDatagram> {
+fn connect(path: &Path) -> io::Result<Own<UnixDatagram>> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     socket.connect(path)?;
-    Ok(socket)
+    Own::new(socket)
 }
 
 pub(super) fn socket_path(folder: &Path, name: &str) -> PathBuf {
@@ -207,7 +218,7 @@ pub(super) fn socket_path(folder: &Path, name: &str) -> PathBuf {
 struct Reach {
     folder: PathBuf,
     /// Keeps the short way open.
-    _open: Option<fs::File>,
+    _open: Option<Own<fs::File>>,
 }
 
 impl Reach {
@@ -217,7 +228,7 @@ impl Reach {
         }
         let open = fs::File::open(folder)?;
         let short = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
-        Ok(Self { folder: short, _open: Some(open) })
+        Ok(Self { folder: short, _open: Some(Own::new(open)?) })
     }
 
     fn path(&self, name: &str) -> PathBuf {

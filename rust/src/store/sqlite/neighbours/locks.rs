@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::own::Own;
 use crate::sync::StaticMutex;
 
 /// The locks that are held here, with the process that took them: after a fork the table is a copy.
@@ -26,7 +27,7 @@ pub(super) struct Lock {
     folder: PathBuf,
     name: String,
     owner: u32,
-    file: Option<File>,
+    file: Option<Own<File>>,
 }
 
 impl Lock {
@@ -39,7 +40,7 @@ impl Lock {
         writeln!(&file, "{owner}")?;
         HELD.lock().push((owner, name.to_owned()));
         fs::rename(&unnamed, lock_path(folder, name))?;
-        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), owner, file: Some(file) })
+        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), owner, file: Some(Own::new(file)?) })
     }
 
     /// Whether its file is where the others look for it.
