@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::clock::{Clock, System, Timestamp};
+use crate::clock::{Clock, Moment, System, Timestamp};
 use crate::error::{Error, Result};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
@@ -110,7 +110,7 @@ pub struct PostgresStore {
     claims: Seat,
     desk: Seat,
     ear: Ear,
-    enqueues: Group<Vec<NewJob>, Vec<Enqueued>>,
+    enqueues: Group<(Moment, Vec<NewJob>), Vec<Enqueued>>,
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
     leaving: Mutex<Vec<NodeId>>,
@@ -210,10 +210,11 @@ impl PostgresStore {
     }
 
     /// What one statement, or one transaction, inserts for a group of callers.
-    fn enqueue_together(&self, group: Vec<Vec<NewJob>>) -> Vec<Result<Vec<Enqueued>>> {
-        let sizes: Vec<_> = group.iter().map(Vec::len).collect();
-        let jobs: Vec<NewJob> = group.into_iter().flatten().collect();
-        match self.insert(&jobs) {
+    fn enqueue_together(&self, group: Vec<(Moment, Vec<NewJob>)>) -> Vec<Result<Vec<Enqueued>>> {
+        let came = group.iter().map(|(came, _)| *came).min().unwrap_or_else(|| System.moment());
+        let sizes: Vec<_> = group.iter().map(|(_, jobs)| jobs.len()).collect();
+        let jobs: Vec<NewJob> = group.into_iter().flat_map(|(_, jobs)| jobs).collect();
+        match self.insert(&jobs, came) {
             Ok(enqueued) => {
                 let mut enqueued = enqueued.into_iter();
                 sizes.into_iter().map(|size| Ok(enqueued.by_ref().take(size).collect())).collect()
@@ -223,7 +224,7 @@ impl PostgresStore {
         }
     }
 
-    fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    fn insert(&self, jobs: &[NewJob], came: Moment) -> Result<Vec<Enqueued>> {
         let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
         let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && jobs.iter().all(|job| job.unique.is_none()));
@@ -234,7 +235,7 @@ impl PostgresStore {
                 None => enqueue::enqueue(session, jobs, None).await,
                 again => session.transact(async |session: &Session| enqueue::enqueue(session, jobs, again).await).await,
             };
-            self.writes.call(repeat, &verb)?
+            self.writes.call_since(came, repeat, &verb)?
         } else {
             // Jobs with keys ask and decide one by one; the others need not wait for each other's replies.
             let parts = async |session: &Session| {
@@ -249,7 +250,7 @@ impl PostgresStore {
                 }
                 Ok(enqueued)
             };
-            self.writes.call(repeat, &async |session: &Session| session.transact(parts).await)?
+            self.writes.call_since(came, repeat, &async |session: &Session| session.transact(parts).await)?
         };
         let mut news = Vec::new();
         for signal in enqueued.iter().filter_map(enqueue::news) {
@@ -287,10 +288,11 @@ impl Store for PostgresStore {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
+        let came = System.moment();
         if jobs.len() > TOGETHER {
-            return self.insert(&jobs);
+            return self.insert(&jobs, came);
         }
-        self.enqueues.run(jobs, TOGETHER, |group| self.enqueue_together(group))
+        self.enqueues.run((came, jobs), TOGETHER, |group| self.enqueue_together(group))
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {

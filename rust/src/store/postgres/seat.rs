@@ -27,6 +27,9 @@ const TRIES: u32 = 6;
 /// The first wait before another try; each is twice as long as the one before, and cut by chance.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
+/// This part of its time a call has for itself, however long it has waited for others.
+const LEAST: u32 = 8;
+
 /// A connection that has been used so shortly before is not looked at first: that costs a lone call a tenth of its time.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -112,7 +115,17 @@ impl Seat {
 
     /// Runs a verb on the connection.
     pub(super) fn call<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
-        let until = System.moment() + self.patience;
+        self.call_since(System.moment(), repeat, verb)
+    }
+
+    /// The same for a call that came earlier, and has waited for others since.
+    pub(super) fn call_since<T>(
+        &self,
+        came: Moment,
+        repeat: Repeat,
+        verb: &impl AsyncFn(&Session) -> Verb<T>,
+    ) -> Result<T> {
+        let until = deadline(came, System.moment(), self.patience);
         let mut line = self.line.lock();
         let mut wait = FIRST_WAIT;
         let tries = if line.unreachable { 1 } else { TRIES };
@@ -247,6 +260,11 @@ impl From<Failed> for Missed {
     }
 }
 
+/// When a call that came at some time must be over. One that has waited for most of its time in line still gets a try.
+fn deadline(came: Moment, now: Moment, patience: Duration) -> Moment {
+    (came + patience).max(now + patience / LEAST)
+}
+
 fn closed() -> Error {
     Error::StoreUnavailable("the connection was closed".into())
 }
@@ -270,5 +288,20 @@ impl Drop for Open {
             let goodbye = async { drop(timeout(Duration::from_millis(200), driver).await) };
             self.runtime.block_on(goodbye);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_has_waited_in_line_has_the_rest_of_its_time_and_at_least_an_eighth() {
+        let (patience, second) = (Duration::from_secs(16), Duration::from_secs(1));
+        let came = Moment(0) + second * 100;
+        assert_eq!(deadline(came, came, patience), came + patience);
+        assert_eq!(deadline(came, came + second * 10, patience), came + patience);
+        assert_eq!(deadline(came, came + second * 15, patience), came + second * 17);
+        assert_eq!(deadline(came, came + second * 30, patience), came + second * 32);
     }
 }
