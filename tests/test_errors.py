@@ -25,6 +25,22 @@ def test_a_value_is_shortened_to_eighty_characters():
     assert len(shown(b"x" * 10_000)) <= 81
 
 
+def test_a_value_is_whole_as_long_as_it_fits():
+    for value in ("x" * 78, b"x" * 77, 10**79):
+        assert shown(value) == repr(value)
+        assert len(shown(value)) == 80
+
+
+@pytest.mark.parametrize("value", ["x" * 79, "x" * 80, "x" * 81, b"x" * 78, 10**80, 10**1000])
+def test_of_a_longer_value_the_beginning_is_shown(value):
+    assert shown(value) == repr(value)[:80] + "…"
+
+
+def test_text_is_cut_only_when_it_is_longer_than_it_may_be():
+    assert escaped("abc", 3) == "abc"
+    assert escaped("abcd", 3) == "abc…"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -73,14 +73,21 @@ def test_each_option_of_a_call_is_an_option_of_a_worker():
         {"schedule_in": 10**400},
         {"timeout_seconds": 0},
         {"timeout_seconds": -5},
+        # The engine counts nanoseconds, and this is none.
+        {"timeout_seconds": 5e-10},
         {"unique_key": ""},
         {"unique_key": "k" * 256},
         {"unique_key": "a\0b"},
         {"unique_key": "\ud800"},
         {"unique_key": 5},
+        {"unique_key": "a\x1fb"},
+        {"unique_key": "a\x7fb"},
+        {"unique_key": "a\x9fb"},
+        {"unique_key": chr(0xDFFF)},
         {"unique_by": "args"},
         {"unique_by": ("",)},
         {"unique_by": (5,)},
+        {"unique_by": ("k" * 256,)},
         {"unique_strategy": "ignore_new"},
         {"meta": [1]},
         {"tags": "tag"},
@@ -93,6 +100,29 @@ def test_a_value_that_breaks_its_rule_is_refused_by_name(options):
     with pytest.raises(Invalid, match=f"^{name} ") as caught:
         JobOpts(**options)
     assert "(got " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "q" * 64},
+        {"priority": 2**31 - 1},
+        {"priority": -(2**31)},
+        {"max_attempts": 1},
+        {"max_attempts": 10_000},
+        {"schedule_in": 0},
+        {"schedule_in": TEN_YEARS},
+        {"timeout_seconds": 5.000000001e-10},
+        {"unique_key": "k"},
+        {"unique_key": "k" * 255},
+        {"unique_key": "a key, with ~ \xa0 \ud7ff \ue000"},
+        {"unique_by": ("k" * 255,)},
+        {"tags": tuple("abcdefghijklmnop")},
+    ],
+)
+def test_a_value_just_inside_its_limits_is_kept(options):
+    ((name, value),) = options.items()
+    assert getattr(JobOpts(**options), name) == value
 
 
 @pytest.mark.parametrize(
@@ -161,10 +191,32 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         JobOpts().merged(qeue="mail")
 
 
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": 4097}, {"prefetch": -1}, {"stuck": "exit"}])
+@pytest.mark.parametrize(
+    "options", [{"concurrency": 0}, {"concurrency": 4097}, {"prefetch": -1}, {"prefetch": 2**31}, {"stuck": "exit"}]
+)
 def test_a_queue_s_values_are_checked(options):
     with pytest.raises(Invalid, match=f"^{next(iter(options))} "):
         Queue("mail", **options)
+
+
+def test_a_queue_may_have_one_slot_or_thousands():
+    assert (Queue("mail", 1).concurrency, Queue("mail", 4096).concurrency) == (1, 4096)
+    assert (Queue("mail", prefetch=0).prefetch, Queue("mail", prefetch=2**31 - 1).prefetch) == (0, 2**31 - 1)
+
+
+@pytest.mark.parametrize("value", [JobOpts(), Queue("mail"), Retention(), WorkerDef("w", print)])
+def test_a_value_cannot_be_changed(value):
+    for field in dataclasses.fields(value):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, field.name, None)
+
+
+def test_what_has_no_natural_order_is_given_by_name():
+    for call in (lambda: JobOpts("mail"), lambda: Retention(1), lambda: Queue("mail", 1, 2)):
+        with pytest.raises(TypeError, match="positional"):
+            call()
+    with pytest.raises(TypeError, match="positional"):
+        Queue("mail", 1, None, StuckPolicy.EXIT)
 
 
 def test_a_queue_runs_ten_jobs_at_once_unless_told_otherwise():
@@ -186,6 +238,7 @@ def test_a_worker_s_strategy_may_be_a_function():
     assert WorkerDef("w", print, retry_strategy=divmod).retry_strategy == Custom(divmod)
     assert WorkerDef("w", print, retry_strategy=Constant(5)).retry_strategy == Constant(5)
     assert WorkerDef("w", print).ack is Ack.BATCHED
+    assert WorkerDef("w", print).keep_result is False
 
 
 @pytest.mark.parametrize(
@@ -209,6 +262,7 @@ def test_outcomes_can_be_returned_and_raised():
     assert Snooze(timedelta(minutes=2)).seconds == 120
     assert Cancel("why").reason == "why"
     assert Discard().reason == ""
+    assert (Snooze(timedelta(minutes=2)).args, Cancel().args, Discard().args) == ((120.0,), ("",), ("",))
     for outcome in (Snooze(1), Cancel("a"), Discard("b")):
         with pytest.raises(Outcome):
             raise outcome

@@ -376,6 +376,23 @@ def test_a_wrong_value_is_located_inside_its_argument():
         bound(handler).encode((Shape([Point(1), Point("2")]),), {})
 
 
+def test_ready_made_text_is_told_where_it_is_wrong():
+    def handler(shape: Shape):
+        return shape
+
+    with pytest.raises(Invalid, match=r"Expected `str`, got `int` at 'to' \(got "):
+        bound(send).check(b'{"to":1}')
+    with pytest.raises(Invalid, match=r"Expected `float`, got `str` at 'shape\.points\[0\]\.x' \(got "):
+        bound(handler).check(b'{"shape":{"points":[{"x":"2"}]}}')
+    with pytest.raises(Invalid, match=r"missing required field `to` \(got "):
+        bound(send).check(b"{}")
+
+
+def test_names_of_arguments_that_are_no_text_are_called_so():
+    with pytest.raises(Invalid, match=r"^args must have keys that are text"):
+        bound(send).encode_payload({"to": "x", 1: 2})
+
+
 def test_what_another_library_says_of_a_payload_is_shown_without_its_control_characters():
     def handler(a: int):
         return a
@@ -538,6 +555,7 @@ def test_a_low_level_handler_gets_the_payload_as_its_annotation_says(handler, pa
         (whole, b"{"),
         (raw, {1}),
         (typed, {"points": 1}),
+        (typed, {"points": ({"x": 1},)}),
         (typed, [1]),
         (typed, b"{}"),
     ],
@@ -546,6 +564,12 @@ def test_a_low_level_handler_gets_the_payload_as_its_annotation_says(handler, pa
 def test_a_payload_that_does_not_fit_a_low_level_handler_is_refused(handler, payload):
     with pytest.raises(Invalid, match=r"^args"):
         payload_signature(handler).encode(payload)
+
+
+def test_only_a_handler_that_wants_bytes_gets_text_unread():
+    assert payload_signature(raw).takes_text
+    assert not payload_signature(whole).takes_text
+    assert not payload_signature(typed).takes_text
 
 
 def keyword_only(*, args):

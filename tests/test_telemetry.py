@@ -32,7 +32,7 @@ INDEX = {kind: index for index, kind in enumerate(EVENTS.values())}
 
 
 def result(error=None):
-    return JobResult(JOB, duration_ms=12.3456, queue_ms=4.0, error_msg=error)
+    return JobResult(JOB, duration_ms=12.3456, queue_ms=4.5678, error_msg=error)
 
 
 def test_the_table_is_the_engine_s():
@@ -44,8 +44,10 @@ def test_names_are_those_of_the_classes_and_events_are_frozen():
         assert re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower() == name
         assert kind.__name__ in telemetry.__all__
         assert not hasattr(kind, "__dict__") or "__slots__" in vars(kind)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        PAUSED.queue = "other"
+    for kind in (*EVENTS.values(), JobResult):
+        for field in dataclasses.fields(kind):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(object.__new__(kind), field.name, 1)
 
 
 def test_events_are_matched_with_match():
@@ -91,6 +93,14 @@ def test_the_engine_learns_what_is_wanted_only_when_that_changes():
     assert not hub.wants(INDEX[QueuePaused])
 
 
+def test_the_engine_is_asked_for_one_kind_when_one_is_wanted():
+    for kind, index in INDEX.items():
+        hub = Telemetry()
+        hub.attach(print, kind)
+        assert [other for other in INDEX.values() if hub.wants(other)] == [index]
+        assert hub.wants(index) is True
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, caplog):
     hub, heard = Telemetry(), []
@@ -104,6 +114,7 @@ def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, cap
     assert heard == [PAUSED]
     assert hub.errors == 1
     assert "queue_paused" in caplog.text
+    assert caplog.records[0].exc_info[0] is error
 
 
 def test_a_broken_logging_setup_harms_nobody_either(monkeypatch):
@@ -143,6 +154,7 @@ def test_handlers_that_cause_events_end_somewhere(caplog):
     assert len(calls) == 8
     assert hub.errors == 1
     assert "dropped: queue_paused" in caplog.text
+    assert not caplog.records[0].exc_info
     hub.emit(PAUSED)
     assert len(calls) == 16
 
@@ -247,7 +259,7 @@ def test_the_logging_subscriber_writes_one_structured_line_per_attempt(caplog):
         hub.emit(PAUSED)
     done, lost = caplog.records
     assert done.getMessage() == (
-        "event=job_completed job_id=7 worker=send queue=mail attempt=2 max_attempts=5 duration_ms=12.346 queue_ms=4.0"
+        "event=job_completed job_id=7 worker=send queue=mail attempt=2 max_attempts=5 duration_ms=12.346 queue_ms=4.568"
     )
     assert (done.levelno, lost.levelno) == (logging.INFO, logging.ERROR)
     assert (done.event, done.job_id, done.duration_ms) == ("job_completed", 7, 12.346)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -101,6 +102,29 @@ async def test_a_loop_without_threads_says_so(writer):
     loop = asyncio.get_running_loop()
     await together.enqueue(0)
     await loop.shutdown_default_executor()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        await together.enqueue(1)
+    for n in (1, 2):
+        with pytest.raises(RuntimeError, match="shutdown"):
+            await together.enqueue(n)
     assert writer.writes == [[0]]
+
+
+async def test_one_after_the_other_is_written_one_by_one(writer):
+    together = Together(writer)
+    assert [await together.enqueue(n) for n in range(3)] == ["job 0", "job 1", "job 2"]
+    assert writer.writes == [[0], [1], [2]]
+
+
+async def test_a_write_that_is_never_begun_cancels_those_who_asked(writer, gate):
+    together = Together(writer)
+    loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(1)
+    loop.set_default_executor(threads)
+    threads.submit(gate.wait, 30)
+    asked = [asyncio.ensure_future(together.enqueue(n)) for n in range(2)]
+    await asyncio.sleep(0.01)
+    threads.shutdown(wait=False, cancel_futures=True)
+    done, _ = await asyncio.wait(asked, timeout=30)
+    gate.set()
+    assert len(done) == 2
+    assert all(one.cancelled() for one in asked)
+    assert writer.writes == []

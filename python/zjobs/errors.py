@@ -97,10 +97,11 @@ def escaped(text: str, most: int) -> str:
 
 
 def _described(value: object) -> str:
+    """More than is shown of it when it is long, so that what is shown is its beginning."""
     if type(value) is str:
-        return f"'{value}'" if len(value) <= _MOST else f"'{value[: _MOST + 1]}"
+        return f"'{value[:_MOST]}'"
     short = reprlib.Repr()
-    short.maxstring = short.maxother = short.maxlong = 2 * _MOST
+    short.maxstring = short.maxother = short.maxlong = 4 * _MOST
     try:
         return short.repr(value)
     except Exception:  # noqa: BLE001 - a foreign __repr__ may raise anything, and the error to report is another one

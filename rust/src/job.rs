@@ -320,3 +320,122 @@ impl Job {
         if self.attempt >= self.max_attempts { crate::state::Attempts::Spent } else { crate::state::Attempts::Left }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Attempts;
+    use std::collections::BTreeMap;
+
+    fn wanted() -> NewJob {
+        NewJob::new(Name::queue("mail").unwrap(), Name::worker("send").unwrap(), b"{}".as_slice().into())
+    }
+
+    fn refused(job: &NewJob) -> String {
+        job.validate().unwrap_err().to_string()
+    }
+
+    fn stored(attempt: u32, max_attempts: u32) -> Job {
+        let NewJob { queue, worker, args, priority, .. } = wanted();
+        Job {
+            id: JobId(7),
+            state: State::Executing,
+            queue,
+            worker,
+            args,
+            priority,
+            attempt,
+            max_attempts,
+            lease: Lease(1),
+            node: None,
+            scheduled_at: Timestamp(1),
+            inserted_at: Timestamp(1),
+            attempted_at: None,
+            finished_at: None,
+            timeout: None,
+            details: None,
+        }
+    }
+
+    #[test]
+    fn ids_and_names_are_printed_as_people_write_them() {
+        assert_eq!(format!("{:>4}", JobId(42)), "  42");
+        assert_eq!(NodeId(0xAB).to_string(), format!("{}ab", "0".repeat(30)));
+        assert_eq!(format!("{:?}", NodeId(0xAB)), NodeId(0xAB).to_string());
+        let name = Name::worker("App:send").unwrap();
+        assert_eq!((name.to_string().as_str(), format!("{name:?}").as_str()), ("App:send", "\"App:send\""));
+        assert_eq!((name.as_str(), &name), ("App:send", &Name::stored("App:send")));
+    }
+
+    #[test]
+    fn each_kind_of_name_has_its_own_rule() {
+        assert!(Name::queue("App:send").is_err() && Name::worker("App send").is_err());
+        assert!(Name::cron("a b").is_err() && Name::cron("App:send").is_ok());
+        assert!(Name::tag("a b").is_ok() && Name::tag(&"x".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn a_name_is_found_by_its_text() {
+        let numbers = BTreeMap::from([(Name::stored("a"), 1), (Name::stored("b"), 2)]);
+        assert_eq!((numbers.get("a"), numbers.get("b"), numbers.get("c")), (Some(&1), Some(&2), None));
+    }
+
+    #[test]
+    fn a_job_waits_while_its_time_lies_ahead() {
+        let now = Timestamp(100);
+        assert_eq!(When::Now.initial(now), (State::Available, now));
+        assert_eq!(When::In(Duration::ZERO).initial(now), (State::Available, now));
+        assert_eq!(When::In(Duration::from_micros(5)).initial(now), (State::Scheduled, Timestamp(105)));
+        assert_eq!(When::At(Timestamp(101)).initial(now), (State::Scheduled, Timestamp(101)));
+        assert_eq!(When::At(now).initial(now), (State::Available, now));
+        assert_eq!(When::At(Timestamp(99)).initial(now), (State::Available, Timestamp(99)));
+    }
+
+    #[test]
+    fn a_job_of_valid_parts_is_valid_up_to_every_limit() {
+        wanted().validate().unwrap();
+        let tags = vec![Name::tag("t").unwrap(); limits::TAGS];
+        let meta = Some(b"{}".as_slice().into());
+        for at in [Timestamp::MIN, Timestamp::MAX] {
+            let when = When::At(at);
+            NewJob { tags: tags.clone(), meta: meta.clone(), when, max_attempts: 1, ..wanted() }.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_part_beyond_its_limit_is_refused_by_name() {
+        let tags = vec![Name::tag("t").unwrap(); limits::TAGS + 1];
+        assert!(refused(&NewJob { tags, ..wanted() }).starts_with("tags must be at most 16 (got 17"));
+        assert!(refused(&NewJob { max_attempts: 0, ..wanted() }).starts_with("max_attempts must be"));
+        assert!(refused(&NewJob { args: b"{".as_slice().into(), ..wanted() }).starts_with("args must be valid JSON"));
+        assert!(refused(&NewJob { meta: Some(b"{".as_slice().into()), ..wanted() }).starts_with("meta must be"));
+        for micros in [Timestamp::MIN.micros() - 1, Timestamp::MAX.micros() + 1] {
+            let when = When::At(Timestamp(micros));
+            assert!(refused(&NewJob { when, ..wanted() }).starts_with("scheduled_at must be between"));
+        }
+    }
+
+    #[test]
+    fn proven_arguments_are_not_read_again_but_never_longer_than_they_may_be() {
+        let of = |bytes: usize| NewJob { args: vec![b'x'; bytes].into(), proof: Proof::Given, ..wanted() };
+        of(limits::PAYLOAD_BYTES).validate().unwrap();
+        assert!(refused(&of(limits::PAYLOAD_BYTES + 1)).contains("at most 1048576 bytes"));
+    }
+
+    #[test]
+    fn rare_parts_are_kept_by_the_copy_that_has_them() {
+        let mut one = stored(1, 2);
+        assert_eq!(one.details(), &Details::default());
+        one.details_mut().crashes = 1;
+        let other = one.clone();
+        one.details_mut().crashes += 1;
+        assert_eq!((one.details().crashes, other.details().crashes), (2, 1));
+    }
+
+    #[test]
+    fn the_last_attempt_is_the_one_of_that_number() {
+        assert_eq!(stored(1, 2).attempts(), Attempts::Left);
+        assert_eq!(stored(2, 2).attempts(), Attempts::Spent);
+        assert_eq!(stored(3, 2).attempts(), Attempts::Spent);
+    }
+}

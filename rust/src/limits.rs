@@ -230,6 +230,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limits_are_those_that_are_documented() {
+        assert_eq!((PAYLOAD_BYTES, META_BYTES, RESULT_BYTES), (1_048_576, 16_384, 1_048_576));
+        assert_eq!((ERROR_MESSAGE_BYTES, TRACEBACK_BYTES), (4096, 16_384));
+        assert_eq!(DELAY, Duration::from_secs(315_360_000));
+    }
+
+    #[test]
     fn names_keep_to_one_rule() {
         for good in ["default", "mail", "a.b-c_1", &"q".repeat(64)] {
             assert!(queue_name(good).is_ok(), "{good}");
@@ -243,6 +250,42 @@ mod tests {
         );
         assert!(worker_name("app.tasks:Send_mail-2").is_ok());
         assert!(worker_name("os.system()").is_err());
+        assert!(worker_name(&"w".repeat(128)).is_ok() && worker_name(&"w".repeat(129)).is_err());
+        assert!(cron_name("nightly:Report").is_ok());
+        assert_eq!(
+            cron_name("a b").unwrap_err().to_string(),
+            "cron name must match [A-Za-z0-9_.:-]{1,128} (got 'a b')"
+        );
+    }
+
+    #[test]
+    fn a_label_is_one_line_of_bounded_text() {
+        assert!(label("tag", "x", 3).is_ok() && label("tag", "a é", 4).is_ok());
+        for bad in ["", "é é", "a\n", "\u{85}"] {
+            let refused = label("tag", bad, 3).unwrap_err().to_string();
+            assert!(refused.starts_with("tag must be 1 to 3 bytes without control characters (got '"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_whole_within_its_ends_and_fits_its_type() {
+        assert_eq!(integer::<u32>("n", 1, 1, 5).unwrap(), 1);
+        assert_eq!(integer::<u32>("n", 5, 1, 5).unwrap(), 5);
+        for bad in [0, 6] {
+            let refused = integer::<u32>("n", bad, 1, 5).unwrap_err().to_string();
+            assert_eq!(refused, format!("n must be a whole number from 1 to 5 (got {bad})"));
+        }
+        assert!(integer::<u8>("n", 256, 0, 1000).is_err());
+    }
+
+    #[test]
+    fn json_that_is_refused_is_shown_with_the_reason() {
+        let refused = |text: &str| json("args", text.as_bytes(), 30).unwrap_err().to_string();
+        assert_eq!(refused("[1e999]"), "args must hold finite numbers (got [1e999])");
+        assert_eq!(refused("\"\\u0000\""), "args must not contain the character U+0000 (got \"\\u0000\")");
+        assert!(refused("[1,]").starts_with("args must be valid JSON: "), "{}", refused("[1,]"));
+        assert!(refused(&"9".repeat(31)).ends_with("(got 31 bytes)"));
+        assert!(json("args", "9".repeat(18).as_bytes(), 18).is_ok());
     }
 
     #[test]
@@ -253,6 +296,7 @@ mod tests {
             r"[1,2.5,-3e10,true,[],{}]",
             "18446744073709551615",
             r#""\ud83d\ude00""#,
+            r#"{"é":{},"ü":[null,false,""]}"#,
         ] {
             json("args", good.as_bytes(), PAYLOAD_BYTES).unwrap();
         }
@@ -274,6 +318,9 @@ mod tests {
         assert!(json("args", deep(DEPTH + 1).as_bytes(), PAYLOAD_BYTES).is_ok());
         assert!(json("args", deep(DEPTH + 2).as_bytes(), PAYLOAD_BYTES).is_err());
         assert!(json("args", deep(100_000).as_bytes(), PAYLOAD_BYTES).is_err());
+        let deep = |n: usize| r#"{"a":"#.repeat(n) + "{}" + &"}".repeat(n);
+        assert!(json("args", deep(DEPTH).as_bytes(), PAYLOAD_BYTES).is_ok());
+        assert!(json("args", deep(DEPTH + 1).as_bytes(), PAYLOAD_BYTES).is_err());
         assert!(json("args", b"\"abc\"", 4).is_err());
         assert!(json("args", b"\xff", 10).is_err());
     }
@@ -290,6 +337,8 @@ mod tests {
     #[test]
     fn stored_text_is_bounded_and_has_no_nul() {
         assert_eq!(stored_text("a\0b", 10), "a\u{FFFD}b");
+        assert_eq!(stored_text("abc", 3), "abc");
+        assert_eq!(stored_text("abcdefghijklmnopqrstuvwxyz", 23), "abcde\n... cut ...\nvwxyz");
         let long = "é".repeat(1000);
         let cut = stored_text(&long, 101);
         assert!(cut.len() <= 101 && cut.contains("cut"));

@@ -1,20 +1,30 @@
 """``make mutants-python``: makes each fault, and fails when one is noticed by no test and has no reason in the list."""
 
 import argparse
+import os
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 # What every trial needs is imported once, before the forks; the package itself never.
+import aiosqlite  # noqa: F401
 import asyncpg  # noqa: F401
 import croniter  # noqa: F401
 import cronsim  # noqa: F401
+import django.db.backends.postgresql.base  # noqa: F401
+import hypothesis.stateful  # noqa: F401
 import msgspec  # noqa: F401
 import psycopg  # noqa: F401
 import pydantic  # noqa: F401
+import pytest_asyncio  # noqa: F401
+import pytest_timeout  # noqa: F401
+import sqlalchemy.ext.asyncio
+import sqlalchemy.orm  # noqa: F401
 import typer  # noqa: F401
 
+import postgres_server
 from mutants import listed, trial
 from mutants.changes import Change, changes
 from mutants.trial import End
@@ -28,7 +38,10 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     assert "zjobs" not in sys.modules
     modules = asked.modules.split(",")
-    results = [_try(module, asked.matching) for module in modules]
+    with postgres_server.database() if listed.SERVED & set(modules) else nullcontext() as url:
+        if url:
+            os.environ[postgres_server.URL] = url
+        results = [_try(module, asked.matching) for module in modules]
     made = sum(count for count, _, _ in results)
     killed = sum(count for _, count, _ in results)
     new = [line for _, _, lines in results for line in lines]

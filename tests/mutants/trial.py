@@ -77,7 +77,9 @@ def baseline(module: str, files: list[str], scratch: Path) -> Baseline:
     told = scratch / "baseline.json"
 
     def run() -> int:
-        measured = coverage.Coverage(data_file=None, config_file=False, include=[str(_path(module))])
+        measured = coverage.Coverage(
+            data_file=None, config_file=False, include=[str(_path(module))], concurrency=["thread", "greenlet"]
+        )
         watch = _Watch(measured)
         measured.start()
         code = _pytest(files, [watch])

@@ -113,7 +113,10 @@ mod tests {
             r#"{"to":"user@example.com","n":1}"#,
             r#" { "a" : [ 1 , -2.5 , true , false , null , {} , [] ] } "#,
             "0",
+            "-0.05",
+            "10",
             "999999999999999999",
+            "\t\"\"\r\n",
         ] {
             assert!(is_plain(plain.as_bytes()), "{plain}");
         }
@@ -129,6 +132,7 @@ mod tests {
             assert!(!is_plain(other.as_bytes()), "{other}");
         }
         assert!(!is_plain(b"\"\x00\"") && !is_plain(b"\"\x1f\"") && !is_plain(b"\"\xff\"") && !is_plain(b"\x0b1"));
+        assert!(!is_plain(b"\"\x7f\""));
         assert!(!is_plain("9".repeat(19).as_bytes()));
     }
 

@@ -48,3 +48,24 @@ impl Delayed {
         self.keys.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_wait_by_time_then_id_until_they_are_due() {
+        let mut delayed = Delayed::default();
+        assert!(delayed.is_empty() && delayed.next_due().is_none() && delayed.pop_due(Timestamp(99)).is_none());
+        for (due, id) in [(30, 1), (10, 3), (10, 2)] {
+            delayed.insert(Timestamp(due), JobId(id));
+        }
+        assert!(!delayed.is_empty());
+        assert_eq!((delayed.next_due(), delayed.len()), (Some(Timestamp(10)), 3));
+        assert_eq!(delayed.pop_due(Timestamp(9)), None);
+        assert_eq!(delayed.pop_due(Timestamp(10)), Some(JobId(2)));
+        assert_eq!(delayed.pop_due(Timestamp(11)), Some(JobId(3)));
+        assert!(!delayed.remove(Timestamp(10), JobId(1)) && delayed.remove(Timestamp(30), JobId(1)));
+        assert!(delayed.is_empty());
+    }
+}

@@ -81,3 +81,45 @@ impl Finished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: i64) -> Entry {
+        (Timestamp(micros), JobId(micros))
+    }
+
+    #[test]
+    fn each_final_state_has_its_own_order_and_the_others_none() {
+        let mut finished = Finished::default();
+        for (state, micros) in
+            [(State::Discarded, 1), (State::Completed, 2), (State::Cancelled, 3), (State::Completed, 4)]
+        {
+            finished.push(state, at(micros));
+        }
+        for state in [State::Available, State::Executing, State::Retryable, State::Scheduled] {
+            finished.push(state, at(0));
+            assert_eq!((finished.oldest(state), finished.pop(state)), (None, None));
+        }
+        assert_eq!((finished.oldest(State::Completed), finished.oldest(State::Cancelled)), (Some(at(2)), Some(at(3))));
+        let order: Vec<_> = std::iter::from_fn(|| finished.pop(finished.oldest_state()?)).collect();
+        assert_eq!(order, [at(1), at(2), at(3), at(4)]);
+    }
+
+    #[test]
+    fn stale_entries_stay_until_they_outnumber_the_jobs() {
+        let (mut finished, jobs) = (Finished::default(), 1000);
+        let most = i64::try_from(2 * jobs + SLACK).unwrap();
+        for micros in 0..most {
+            finished.push(FINAL[usize::from(micros % 3 == 0)], at(micros));
+        }
+        finished.tidy(jobs, |_, _| panic!("nobody is to be asked yet"));
+        finished.push(State::Discarded, at(most));
+        finished.tidy(jobs, |state, entry| state != State::Cancelled && entry.0 >= Timestamp(most - 4));
+        assert_eq!(finished.oldest(State::Cancelled), None);
+        let left: Vec<_> = std::iter::from_fn(|| finished.pop(State::Completed)).collect();
+        assert!(left.len() < 4 && left.iter().all(|(time, _)| time.0 >= most - 4), "{left:?}");
+        assert_eq!(finished.oldest(State::Discarded), Some(at(most)));
+    }
+}

@@ -274,3 +274,118 @@ impl Jobs {
 fn address(JobId(id): JobId) -> (i64, usize, usize) {
     (id >> PAGE_BITS, (id >> ROW_BITS) as usize & (CHUNKS - 1), id as usize & (ROWS - 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::names::Names;
+
+    fn row(mark: i32) -> Row {
+        let symbol = Names::<()>::default().intern(&Name::stored("q"));
+        Row::new(Start {
+            queue: symbol,
+            worker: symbol,
+            args: b"{}".as_slice().into(),
+            priority: Priority(mark),
+            max_attempts: 3,
+            timeout: None,
+            details: None,
+            state: State::Available,
+            scheduled_at: Timestamp(5),
+            inserted_at: Timestamp(4),
+        })
+    }
+
+    fn table(ids: &[i64]) -> Jobs {
+        let mut jobs = Jobs::default();
+        for id in ids {
+            jobs.insert(JobId(*id), row(i32::try_from(*id).unwrap()));
+        }
+        jobs
+    }
+
+    fn seen(row: &Row) -> Job {
+        row.to_job(JobId(7), Name::stored("q"), Name::stored("w"), Some(NodeId(1)))
+    }
+
+    #[test]
+    fn a_new_row_has_not_run_and_tells_what_it_was_given() {
+        let job = seen(&row(-2));
+        assert_eq!((job.id, job.queue.as_str(), job.worker.as_str(), job.node), (JobId(7), "q", "w", Some(NodeId(1))));
+        assert_eq!((job.state, job.priority, job.attempt, job.max_attempts), (State::Available, Priority(-2), 0, 3));
+        assert_eq!((job.scheduled_at, job.inserted_at, &*job.args), (Timestamp(5), Timestamp(4), b"{}".as_slice()));
+        assert_eq!((job.lease, job.attempted_at, job.finished_at, job.timeout), (Lease(0), None, None, None));
+        assert_eq!((job.details, row(0).holder, row(0).ended), (None, Holder::NOBODY, Ended::Otherwise));
+    }
+
+    #[test]
+    fn times_and_limits_are_kept_and_cleared() {
+        let mut one = row(0);
+        one.timeout_nanos = 1_500_000_000;
+        one.set_attempted_at(Timestamp(6));
+        one.set_finished_at(Some(Timestamp(0)));
+        assert_eq!(one.finished_at(), Some(Timestamp(0)));
+        let job = seen(&one);
+        assert_eq!((job.attempted_at, job.finished_at), (Some(Timestamp(6)), Some(Timestamp(0))));
+        assert_eq!(job.timeout, Some(Duration::from_millis(1500)));
+        one.set_finished_at(None);
+        assert_eq!((one.finished_at(), seen(&one).finished_at), (None, None));
+    }
+
+    #[test]
+    fn rare_parts_are_there_once_they_are_written() {
+        let mut one = row(0);
+        assert_eq!((one.unique_key(), one.is_cancel_requested()), (None, false));
+        one.details_mut().unique_key = Some("k".into());
+        assert_eq!((one.unique_key().map(|key| &**key), one.is_cancel_requested()), (Some("k"), false));
+        one.details_mut().cancel_requested = true;
+        assert_eq!((one.unique_key().map(|key| &**key), one.is_cancel_requested()), (Some("k"), true));
+    }
+
+    #[test]
+    fn a_row_is_found_and_changed_where_it_was_put() {
+        let ids = [1, 2, 16, 17, 1023, 1024, 1025, 70_000];
+        let mut jobs = table(&ids);
+        assert_eq!((jobs.len(), jobs.is_empty(), Jobs::default().is_empty()), (ids.len(), false, true));
+        for id in ids {
+            assert_eq!(jobs.get(JobId(id)).map(|row| i64::from(row.priority.0)), Some(id));
+            jobs.get_mut(JobId(id)).unwrap().attempt = 9;
+            assert_eq!(jobs.get(JobId(id)).unwrap().attempt, 9);
+        }
+        for id in [0, 3, 18, 33, 2047, 2048, 69_999] {
+            assert!(
+                jobs.get(JobId(id)).is_none() && jobs.get_mut(JobId(id)).is_none() && jobs.remove(JobId(id)).is_none()
+            );
+        }
+        jobs.insert(JobId(2), row(-1));
+        assert_eq!((jobs.len(), jobs.remove(JobId(2)).unwrap().priority), (ids.len(), Priority(-1)));
+        assert_eq!(jobs.len(), ids.len() - 1);
+    }
+
+    #[test]
+    fn a_range_has_its_ends_and_runs_both_ways() {
+        let ids = [1, 2, 16, 17, 1023, 1024, 1025, 70_000];
+        let jobs = table(&ids);
+        let range = |first, last| jobs.range(JobId(first), JobId(last)).map(|(id, _)| id.0);
+        assert!(jobs.range(JobId(1), JobId(70_000)).all(|(id, row)| id.0 == i64::from(row.priority.0)));
+        assert_eq!(range(0, i64::MAX).collect::<Vec<_>>(), ids);
+        assert_eq!(range(2, 1024).collect::<Vec<_>>(), ids[1..6]);
+        assert_eq!(range(2, 1024).rev().collect::<Vec<_>>(), [1024, 1023, 17, 16, 2]);
+        assert_eq!((range(3, 15).count(), range(1024, 2).count(), range(5000, 6000).count()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_empty_is_given_back() {
+        let mut jobs = table(&[1, 2, 17, 1024]);
+        let chunks = |jobs: &Jobs| jobs.pages.get(&0).map(|page| page.chunks.iter().flatten().count());
+        assert_eq!((jobs.pages.len(), chunks(&jobs)), (2, Some(2)));
+        jobs.remove(JobId(1));
+        assert_eq!(chunks(&jobs), Some(2));
+        jobs.remove(JobId(2));
+        assert_eq!((jobs.pages.len(), chunks(&jobs)), (2, Some(1)));
+        jobs.remove(JobId(17));
+        assert_eq!((jobs.pages.len(), chunks(&jobs)), (1, None));
+        jobs.remove(JobId(1024));
+        assert!(jobs.pages.is_empty() && jobs.is_empty());
+    }
+}

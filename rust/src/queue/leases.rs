@@ -211,3 +211,131 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(name: &str) -> About {
+        About { name: name.into(), pid: 1, queues: Vec::new() }
+    }
+
+    fn beat(leases: &mut Leases, node: u128, now: i64, expires_at: i64) -> Option<Holder> {
+        leases.beat(NodeId(node), about("n"), Timestamp(now), Timestamp(expires_at))
+    }
+
+    fn with_nodes(expiries: &[i64]) -> (Leases, Vec<Holder>) {
+        let mut leases = Leases::default();
+        let holders = (1..).zip(expiries).map(|(node, at)| beat(&mut leases, node, 0, *at).unwrap()).collect();
+        (leases, holders)
+    }
+
+    fn ids(leases: &Leases) -> Vec<u128> {
+        leases.iter().map(|node| node.id.0).collect()
+    }
+
+    #[test]
+    fn each_node_has_a_number_of_its_own() {
+        let (leases, holders) = with_nodes(&[10, 10, 10]);
+        assert_eq!(holders, [Holder(1), Holder(2), Holder(3)]);
+        assert_eq!((leases.holder(NodeId(2)), leases.holder(NodeId(4))), (Some(Holder(2)), None));
+        assert_eq!(leases.node(Holder(2)).map(|node| node.id), Some(NodeId(2)));
+        assert!(leases.node(Holder::NOBODY).is_none());
+        assert_eq!(ids(&leases), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_beat_extends_the_lease_and_never_shortens_it() {
+        let (mut leases, holders) = with_nodes(&[10]);
+        for (now, expires_at, then) in [(1, 20, 20), (2, 15, 20)] {
+            leases.beat(NodeId(1), about("other"), Timestamp(now), Timestamp(expires_at)).unwrap();
+            let node = leases.node(holders[0]).unwrap();
+            assert_eq!(
+                (node.expires_at, node.beat_at, node.started_at),
+                (Timestamp(then), Timestamp(now), Timestamp(0))
+            );
+            assert_eq!((node.about.name.as_str(), node.standing), ("other", Standing::Alive));
+        }
+    }
+
+    #[test]
+    fn a_node_claims_until_its_lease_ends_and_writes_until_it_is_declared_dead() {
+        let (mut leases, holders) = with_nodes(&[10]);
+        let (node, holder) = (NodeId(1), Some(holders[0]));
+        leases.hold(holders[0], JobId(1));
+        assert_eq!((leases.claimant(node, Timestamp(10)), leases.claimant(node, Timestamp(11))), (holder, None));
+        assert_eq!(
+            (leases.writer(node), leases.writer(NodeId(2)), leases.claimant(NodeId(2), Timestamp(1))),
+            (holder, None, None)
+        );
+        leases.declare_dead(Timestamp(11));
+        assert_eq!((leases.writer(node), leases.claimant(node, Timestamp(1))), (None, None));
+        assert_eq!(beat(&mut leases, 1, 12, 99), None);
+    }
+
+    #[test]
+    fn a_node_that_leaves_claims_nothing_and_may_write_what_it_holds() {
+        let (mut leases, holders) = with_nodes(&[10]);
+        let node = NodeId(1);
+        leases.hold(holders[0], JobId(1));
+        leases.depart(node, Timestamp(20));
+        assert_eq!(
+            leases.node(holders[0]).map(|node| (node.standing, node.expires_at)),
+            Some((Standing::Leaving, Timestamp(20)))
+        );
+        assert_eq!((leases.claimant(node, Timestamp(1)), leases.writer(node)), (None, Some(holders[0])));
+        assert_eq!(beat(&mut leases, 1, 12, 99), Some(holders[0]));
+        assert_eq!(leases.node(holders[0]).map(|node| node.expires_at), Some(Timestamp(20)));
+        leases.drop(holders[0], JobId(1));
+        assert_eq!((ids(&leases), leases.holder(node), beat(&mut leases, 1, 13, 99)), (vec![], None, None));
+    }
+
+    #[test]
+    fn a_node_that_leaves_with_nothing_in_hand_is_gone_at_once() {
+        let (mut leases, _) = with_nodes(&[10, 10]);
+        leases.depart(NodeId(1), Timestamp(20));
+        leases.depart(NodeId(3), Timestamp(20));
+        assert_eq!((ids(&leases), beat(&mut leases, 1, 1, 99)), (vec![2], None));
+    }
+
+    #[test]
+    fn only_those_whose_lease_has_ended_are_declared_dead() {
+        let (mut leases, holders) = with_nodes(&[10, 11, 12, 9]);
+        for (holder, id) in holders[..3].iter().zip(1..) {
+            leases.hold(*holder, JobId(id));
+        }
+        leases.depart(NodeId(2), Timestamp(10));
+        leases.declare_dead(Timestamp(10));
+        assert_eq!((ids(&leases), leases.orphans(9)), (vec![1, 2, 3], vec![]));
+        leases.declare_dead(Timestamp(11));
+        leases.declare_dead(Timestamp(11));
+        assert_eq!(leases.orphans(9), [(JobId(1), RescueReason::NodeDied), (JobId(2), RescueReason::Shutdown)]);
+        leases.drop(holders[0], JobId(1));
+        assert_eq!(ids(&leases), [2, 3]);
+    }
+
+    #[test]
+    fn orphans_of_all_dead_nodes_share_one_limit() {
+        let (mut leases, holders) = with_nodes(&[1, 1]);
+        for id in 1..=4 {
+            leases.hold(holders[usize::from(id > 2)], JobId(id));
+        }
+        leases.declare_dead(Timestamp(2));
+        for limit in 0..6 {
+            let found: Vec<_> = leases.orphans(limit).into_iter().map(|(id, _)| id.0).collect();
+            assert_eq!(found, (1..=4).take(limit).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_a_node_holds_is_counted_and_an_idle_one_stays() {
+        let (mut leases, holders) = with_nodes(&[10]);
+        let held = |leases: &Leases| leases.node(holders[0]).map(|node| (node.executing(), node.holds()));
+        leases.hold(holders[0], JobId(9));
+        leases.hold(holders[0], JobId(3));
+        assert_eq!(held(&leases), Some((2, vec![JobId(3), JobId(9)])));
+        leases.drop(holders[0], JobId(9));
+        leases.drop(holders[0], JobId(3));
+        assert_eq!(held(&leases), Some((0, vec![])));
+    }
+}

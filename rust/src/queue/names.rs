@@ -116,3 +116,50 @@ impl<T: Default> Names<T> {
         self.slots.get_mut(symbol.index())?.as_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Name {
+        Name::stored(text)
+    }
+
+    #[test]
+    fn a_name_has_one_number_and_a_value() {
+        let mut names: Names<u8> = Names::default();
+        let symbols: Vec<_> = ["a", "b", "a", "a", "b", "c"].map(|text| names.intern(&of(text))).to_vec();
+        assert_eq!(symbols, [0, 1, 0, 0, 1, 2].map(Symbol));
+        *names.value_mut(symbols[1]).unwrap() = 7;
+        assert_eq!((names.get(symbols[1]), names.get(symbols[0])), (Some((&of("b"), &7)), Some((&of("a"), &0))));
+        assert_eq!((names.find(&of("b")), names.find(&of("d"))), (Some(symbols[1]), None));
+        assert!(names.get(Symbol(9)).is_none() && names.value_mut(Symbol(9)).is_none());
+    }
+
+    #[test]
+    fn uses_are_counted() {
+        let mut names: Names<u8> = Names::default();
+        let (a, b) = (names.intern(&of("a")), names.intern(&of("b")));
+        for _ in 0..3 {
+            names.retain(a);
+        }
+        names.release(a);
+        names.release(b);
+        let counted: Vec<_> = names.iter().map(|(name, uses, value)| (name.as_str(), uses, *value)).collect();
+        assert_eq!(counted, [("a", 2, 0), ("b", 0, 0)]);
+    }
+
+    #[test]
+    fn what_is_neither_used_nor_kept_is_forgotten_and_its_number_given_again() {
+        let mut names: Names<bool> = Names::default();
+        let [used, kept, both, neither] = ["used", "kept", "both", "neither"].map(|text| names.intern(&of(text)));
+        names.retain(used);
+        names.retain(both);
+        *names.value_mut(kept).unwrap() = true;
+        *names.value_mut(both).unwrap() = true;
+        names.sweep(|keep| *keep);
+        assert_eq!(names.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["used", "kept", "both"]);
+        assert_eq!((names.find(&of("neither")), names.get(neither)), (None, None));
+        assert_eq!((names.intern(&of("new")), names.intern(&of("neither"))), (neither, Symbol(4)));
+    }
+}
