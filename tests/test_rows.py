@@ -9,7 +9,7 @@ from zjobs import rows
 from zjobs.errors import Invalid
 from zjobs.job import JobState
 from zjobs.options import JobOpts
-from zjobs.rows import Enqueued, Heartbeat, JobFilter, NewJob, Pulse, Retried
+from zjobs.rows import Enqueued, Heartbeat, JobFilter, NewJob, Pulse, Retried, Which
 
 VALUES = [kind for _, kind in inspect.getmembers(rows, dataclasses.is_dataclass) if kind.__module__ == rows.__name__]
 MOST = 2**63 - 1
@@ -44,6 +44,7 @@ def test_a_filter_restricts_by_what_is_given_only():
     every = JobFilter()
     assert dataclasses.astuple(every) == (None, (), None, None, (), None, None, False, None)
     assert every == JobFilter(ids=None, states=[], tags=[])
+    assert Which.__optional_keys__ == {field.name for field in dataclasses.fields(every)}
 
 
 def test_a_filter_keeps_its_own_tuples():

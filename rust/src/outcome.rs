@@ -221,6 +221,9 @@ mod tests {
         assert_eq!((snooze.to, snooze.attempt), (State::Scheduled, 2));
         let release = settle(&running(3, 5), Outcome::Released).unwrap();
         assert_eq!((release.to, release.attempt), (State::Available, 2));
+        for outcome in [Outcome::Completed { result: None }, failed(Again::Never), failed(Again::In(Duration::ZERO))] {
+            assert_eq!(settle(&running(3, 5), outcome).unwrap().attempt, 3);
+        }
     }
 
     #[test]

@@ -252,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn a_state_is_printed_by_its_name_and_is_live_or_final() {
+        let printed: Vec<_> = State::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(printed, State::ALL.map(State::name));
+        for state in State::ALL {
+            let is_final = [State::Completed, State::Discarded, State::Cancelled].contains(&state);
+            assert_eq!((state.is_final(), state.is_live()), (is_final, !is_final), "{state}");
+        }
+    }
+
+    #[test]
     fn every_pair_of_state_and_event_is_decided_by_the_table_alone() {
         let mut allowed = 0;
         for from in State::ALL {
@@ -278,6 +288,7 @@ mod tests {
             assert_eq!(row.lease == 1, row.event == Event::Claim);
             assert_eq!(row.attempt == 1, row.event == Event::Claim);
             assert_eq!(row.attempt == -1, matches!(row.event, Event::Snooze | Event::Release));
+            assert_eq!(row.attempt, row.event.attempt_change());
         }
     }
 

@@ -20,7 +20,7 @@ TESTS = {
     "worker": ["tests/test_worker.py"],
     "telemetry": ["tests/test_telemetry.py"],
     "_together": ["tests/test_together.py"],
-    "_signals": ["tests/test_signals.py"],
+    "_signals": ["tests/test_stop_signals.py"],
     "connections": _CONNECTIONS,
     "connections.steps": _CONNECTIONS,
     "connections.sqlite": _CONNECTIONS,

@@ -47,11 +47,13 @@ class Baseline:
     passed: bool = False
 
     def reaching(self, lines: tuple[int, ...]) -> list[str]:
-        """The tests that run one of these lines, the quickest first; all of them when it runs on import."""
+        """The tests that run one of these lines, the quickest first; all of them when it runs on import.
+
+        All of them, too, when none is known to: it may run in a process of the test's own.
+        """
         found = {test for line in lines for test in self.tests.get(line, [])}
-        if not found and any(line in self.tests for line in lines):
-            found = set(self.seconds)
-        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+        on_import = "" in found
+        return sorted(self.seconds if on_import or not found else found, key=lambda test: self.seconds.get(test, 0.0))
 
 
 class _Watch:
@@ -86,8 +88,7 @@ def baseline(module: str, files: list[str], scratch: Path) -> Baseline:
         measured.stop()
         data = measured.get_data()
         lines = data.contexts_by_lineno(str(_path(module)))
-        tests = {str(line): [one for one in contexts if one] for line, contexts in lines.items()}
-        told.write_text(json.dumps([watch.seconds, tests]), "utf-8")
+        told.write_text(json.dumps([watch.seconds, {str(line): tests for line, tests in lines.items()}]), "utf-8")
         return code
 
     code = _forked(run, 600)
