@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from zjobs.errors import Invalid
 from zjobs.options import (
     Ack,
+    CallOptions,
     Cancel,
     Discard,
     EnqueueOptions,
@@ -21,7 +22,9 @@ from zjobs.options import (
     StuckPolicy,
     UniqueStrategy,
     WorkerDef,
+    queue_name,
     seconds,
+    worker_name,
 )
 from zjobs.retry import Constant, Custom, Exponential
 
@@ -40,6 +43,12 @@ def test_the_defaults_are_those_of_the_table():
 
 def test_each_option_of_a_call_is_an_option_of_a_worker():
     assert set(EnqueueOptions.__annotations__) == {field.name for field in dataclasses.fields(JobOpts)}
+    assert EnqueueOptions.__optional_keys__ == set(EnqueueOptions.__annotations__)
+    assert CallOptions.__optional_keys__ == {*EnqueueOptions.__annotations__, "connection"}
+
+
+def test_a_name_that_keeps_the_rule_is_given_back():
+    assert (queue_name("mail"), worker_name("Mail:send")) == ("mail", "Mail:send")
 
 
 @pytest.mark.parametrize(

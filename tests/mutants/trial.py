@@ -107,7 +107,8 @@ def attempt(module: str, source: str, tests: list[str], seconds: float) -> End:
             import zjobs  # noqa: F401, PLC0415 - here, with the fault in it
         except BaseException:  # noqa: BLE001 - whatever the fault breaks
             return _NO_IMPORT
-        return _pytest(tests, [])
+        # A test that waits for what never comes.
+        return _pytest(tests, [], "-o", f"timeout={_LEAST_SECONDS + 10 * seconds:.0f}")
 
     code = _forked(run, _LEAST_SECONDS + 10 * seconds)
     if code == _NO_IMPORT:
@@ -151,7 +152,7 @@ class _Loader(SourceFileLoader):
         return compile(self._source, self.path, "exec")
 
 
-def _pytest(tests: list[str], extra: list[object]) -> int:
+def _pytest(tests: list[str], extra: list[object], *more: str) -> int:
     options = [
         "-x",
         "-q",
@@ -161,6 +162,7 @@ def _pytest(tests: list[str], extra: list[object]) -> int:
         "no:cacheprovider",
         f"--hypothesis-profile={PROFILE}",
         f"--rootdir={ROOT}",
+        *more,
     ]
     os.chdir(ROOT)
     return int(pytest.main([*options, *tests], plugins=extra))
