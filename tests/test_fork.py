@@ -133,3 +133,20 @@ def test_an_unstarted_supervisor_does_not_survive_a_fork_either(run_script):
     )
     assert "child: StoreUnavailable this supervisor and its store belong to the process that was forked" in done.stdout
     assert "exit 7" in done.stdout
+
+
+def test_children_of_one_parent_are_nodes_of_their_own(run_script):
+    done = run_script(
+        script("""
+    def own():
+        other = zjobs.Supervisor()
+        with other:
+            print(other.node, flush=True)
+
+    before = zjobs.Supervisor()
+    for _ in range(3):
+        in_child(own)
+    """)
+    )
+    nodes = [line for line in done.stdout.splitlines() if not line.startswith("exit")]
+    assert len(set(nodes)) == len(nodes) == 3, done.stderr

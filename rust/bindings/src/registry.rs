@@ -34,10 +34,16 @@ pub(crate) fn check_fork(born: u32) -> PyResult<()> {
     ))
 }
 
-/// A source of incarnations and names: the one place that asks the system for chance.
+/// A source of incarnations and names: the one place that asks the system for chance. It asks each time: what this process
+/// keeps, all children that are forked from it have as well, and each would take itself for the others.
 #[expect(clippy::disallowed_methods, reason = "the one door: everything else takes what this gives")]
 pub(crate) fn random() -> fastrand::Rng {
-    fastrand::Rng::new()
+    let mut seed = [0; 8];
+    match getrandom::fill(&mut seed) {
+        Ok(()) => fastrand::Rng::with_seed(u64::from_ne_bytes(seed)),
+        // A system without chance: the clock is left.
+        Err(_) => fastrand::Rng::new(),
+    }
 }
 
 /// The fork count to compare with later.
