@@ -1,5 +1,7 @@
 """A fork takes nothing along that runs: the child is told so, and may make supervisors of its own."""
 
+import pytest
+
 CHILD = """
     import os, sys, threading, warnings, zjobs
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -150,3 +152,43 @@ def test_children_of_one_parent_are_nodes_of_their_own(run_script):
     )
     nodes = [line for line in done.stdout.splitlines() if not line.startswith("exit")]
     assert len(set(nodes)) == len(nodes) == 3, done.stderr
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request, tmp_path):
+    match request.param:
+        case "memory":
+            return "memory://"
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/jobs.db"
+        case _:
+            return request.getfixturevalue("postgres_url")
+
+
+@pytest.mark.parametrize("lane", ["def", "async def"])
+def test_a_child_that_comes_back_from_a_handler_ends_there_and_the_job_is_the_parents(lane, url, run_script):
+    done = run_script(
+        f"""
+    import os, sys, zjobs
+    jobs = zjobs.Supervisor(sys.argv[1], queues={{"default": 2}})
+    runs = []
+
+    @jobs.worker(keep_result=True, ack=zjobs.Ack.SYNC)
+    {lane} forks(name: str) -> str:
+        child = os.fork()
+        if child == 0:
+            if name == "raises":
+                raise ValueError
+            return "child"
+        return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    with jobs:
+        many = [forks.enqueue(name) for name in ("returns", "raises", "returns")]
+        print(*[jobs.result(job, 30) for job in many])
+    print(*[(job.attempt, len(job.errors)) for job in map(jobs.get, many)])
+    """,
+        url,
+    )
+    assert done.stdout == "1 1 1\n(1, 0) (1, 0) (1, 0)\n", done.stderr
+    assert done.stderr.count("end it by os._exit()") == 3
+    assert done.returncode == 0

@@ -375,6 +375,9 @@ class Slot:
     def job_id(self) -> int | None:
         """The id of the job that runs here now."""
     @property
+    def is_inherited(self) -> bool:
+        """Whether this is the child of a fork, whose parent's slot it is."""
+    @property
     def is_replaced(self) -> bool:
         """Whether the job that runs here hangs and another slot has taken the place of this one."""
     def take(self, outcome: Outcome | None = None) -> _Call | None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from zjobs._engine import Backoff, JobContext, Outcome
 from zjobs.codec import dump
+from zjobs.errors import StoreUnavailable
 from zjobs.options import Cancel, Discard, Snooze
 from zjobs.retry import again
 
@@ -41,16 +43,29 @@ def run_thread_slot(slot: "Slot") -> None:
     """Runs jobs one after another until the engine needs the thread no more."""
     take = slot.take
     outcome = None
-    while (call := take(outcome)) is not None:
-        invoke, payload, ctx = call
-        try:
-            outcome = invoke(payload, ctx)
-            if outcome is not None:
-                outcome = verdict(ctx, outcome)
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, never the thread's
-            outcome = failure(ctx, error)
-        # Nothing of this job may live on while the thread waits for the next.
-        invoke = payload = ctx = call = None
+    try:
+        while (call := take(outcome)) is not None:
+            invoke, payload, ctx = call
+            try:
+                outcome = invoke(payload, ctx)
+                if outcome is not None:
+                    outcome = verdict(ctx, outcome)
+            except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, never the thread's
+                outcome = failure(ctx, error)
+            # Nothing of this job may live on while the thread waits for the next.
+            invoke = payload = ctx = call = None
+    except StoreUnavailable:
+        _end_child(slot)
+        raise
+
+
+def _end_child(slot: "Slot") -> None:
+    """Ends the child of a fork that has come back from a handler: the job is the parent's, and so is the event loop."""
+    if slot.is_inherited:
+        _LOG.critical(
+            "a handler forked, and the child came back from it, where nothing is its own: end it by os._exit()"
+        )
+        os._exit(1)
 
 
 def _run_to_the_end(slot: "Slot") -> None:
@@ -73,33 +88,37 @@ async def _run_loop_slot(slot: "Slot", pristine: contextvars.Context) -> bool:
     runs = 0
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
-    while (call := slot.take(outcome)) is not None:
-        invoke, payload, ctx = call
-        try:
-            outcome = await invoke(payload, ctx)
-            if outcome is not None:
-                outcome = verdict(ctx, outcome)
-        except GeneratorExit as error:
-            outcome = failure(ctx, error)
-            if not _is_running(loop):
-                # Not the handler's own: the coroutine is thrown away, and must not begin another job.
+    try:
+        while (call := slot.take(outcome)) is not None:
+            invoke, payload, ctx = call
+            try:
+                outcome = await invoke(payload, ctx)
+                if outcome is not None:
+                    outcome = verdict(ctx, outcome)
+            except GeneratorExit as error:
+                outcome = failure(ctx, error)
+                if not _is_running(loop):
+                    # Not the handler's own: the coroutine is thrown away, and must not begin another job.
+                    slot.put(outcome)
+                    return False
+            except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError included: the loop must go on
+                outcome = failure(ctx, error)
+            invoke = payload = ctx = call = None
+            while task is not None and task.cancelling():
+                task.uncancel()
+            # Equal in constant time while nobody has set a variable: both share one tree.
+            if contextvars.copy_context() != pristine:
                 slot.put(outcome)
-                return False
-        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError included: the loop must go on
-            outcome = failure(ctx, error)
-        invoke = payload = ctx = call = None
-        while task is not None and task.cancelling():
-            task.uncancel()
-        # Equal in constant time while nobody has set a variable: both share one tree.
-        if contextvars.copy_context() != pristine:
-            slot.put(outcome)
-            return True
-        runs += 1
-        if runs % _BREATH == 0:
-            # Coroutines that never wait must not starve the loop. Whoever cancels this task meanwhile undoes no job.
-            slot.put(outcome)
-            outcome = None
-            await asyncio.sleep(0)
+                return True
+            runs += 1
+            if runs % _BREATH == 0:
+                # Coroutines that never wait must not starve the loop. Whoever cancels this task now undoes no job.
+                slot.put(outcome)
+                outcome = None
+                await asyncio.sleep(0)
+    except StoreUnavailable:
+        _end_child(slot)
+        raise
     return False
 
 

@@ -84,6 +84,7 @@ impl JobContext {
     /// Raises `Invalid` when a number is negative or not finite.
     #[pyo3(signature = (done, total=None, message=""))]
     fn progress(&self, py: Python<'_>, done: f64, total: Option<f64>, message: &str) -> PyResult<()> {
+        self.core.check_fork()?;
         for (field, number) in [("done", Some(done)), ("total", total)] {
             if let Some(number) = number.filter(|n| !n.is_finite() || *n < 0.0) {
                 return Err(invalid(field, "must be a finite number from 0", number));

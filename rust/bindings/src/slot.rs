@@ -130,6 +130,7 @@ impl Slot {
     /// nothing for it now.
     #[pyo3(signature = (outcome=None))]
     fn take<'py>(&self, py: Python<'py>, outcome: Option<&Bound<'py, Outcome>>) -> PyResult<Option<Call<'py>>> {
+        self.core.check_fork()?;
         let mut now = self.core.engine.clock().moment();
         let previous = self.current.lock().take();
         if let Some(running) = previous
@@ -154,27 +155,32 @@ impl Slot {
     /// Takes a job if there is one now, whatever the lane of the slot.
     #[pyo3(signature = (outcome=None))]
     fn try_take<'py>(&self, py: Python<'py>, outcome: Option<&Bound<'py, Outcome>>) -> PyResult<Option<Call<'py>>> {
-        let previous = self.current.lock().take();
-        if let Some(running) = previous {
-            self.finish(py, &running, outcome, self.core.engine.clock().moment());
-        }
+        self.put(py, outcome)?;
         let Next::Job(running) = self.core.engine.next(self.queue, self.lane) else { return Ok(None) };
         self.begin(py, running).map(Some)
     }
 
     /// Hands back the outcome of the job that was taken before, without taking another.
     #[pyo3(signature = (outcome=None))]
-    fn put(&self, py: Python<'_>, outcome: Option<&Bound<'_, Outcome>>) {
+    fn put(&self, py: Python<'_>, outcome: Option<&Bound<'_, Outcome>>) -> PyResult<()> {
+        self.core.check_fork()?;
         let previous = self.current.lock().take();
         if let Some(running) = previous {
             self.finish(py, &running, outcome, self.core.engine.clock().moment());
         }
+        Ok(())
     }
 
     /// Whether the job that runs here hangs and another slot has taken the place of this one.
     #[getter]
     fn is_replaced(&self) -> bool {
         self.current.lock().as_ref().is_some_and(|running| running.is_abandoned())
+    }
+
+    /// Whether this is the child of a fork, whose parent's slot it is.
+    #[getter]
+    fn is_inherited(&self) -> bool {
+        self.core.check_fork().is_err()
     }
 
     /// The id of the job that runs here now.
