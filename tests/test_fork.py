@@ -192,3 +192,28 @@ def test_a_child_that_comes_back_from_a_handler_ends_there_and_the_job_is_the_pa
     assert done.stdout == "1 1 1\n(1, 0) (1, 0) (1, 0)\n", done.stderr
     assert done.stderr.count("end it by os._exit()") == 3
     assert done.returncode == 0
+
+
+def test_a_child_that_drops_a_store_leaves_it_to_its_parent(url, run_script):
+    done = run_script(
+        """
+    import gc, os, sys, time, zjobs
+    from zjobs import db
+
+    store = db.open_store(sys.argv[1])
+    first = store.count_by_state()
+    child = os.fork()
+    if child == 0:
+        del store
+        gc.collect()
+        sys.exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    began = time.monotonic()
+    print(store.count_by_state() == first, time.monotonic() - began < 5)
+    jobs = zjobs.Supervisor(store)
+    job = jobs.enqueue("any")
+    print(jobs.get(job).id == job.id)
+    """,
+        url,
+    )
+    assert done.stdout.splitlines() == ["3", "True True", "True"], done.stderr

@@ -188,9 +188,8 @@ impl Seat {
     /// Sees to it that there is a connection.
     fn opened(&self, line: &mut Line, left: Duration) -> Result<(), Missed> {
         let here = std::process::id();
-        if line.open.as_ref().is_some_and(|open| open.owner != here) {
-            // In the child of a fork the connection is the parent's: it is left alone, not closed.
-            std::mem::forget(line.open.take());
+        if line.is_of_another_process(here) {
+            line.leave();
         }
         // Lets the loop notice that the server has closed an idle connection: one turn hears of it, the next acts on it.
         let gone = |open: &Open| {
@@ -276,12 +275,28 @@ fn uncertain(error: &Error) -> Error {
     ))
 }
 
+impl Line {
+    fn is_of_another_process(&self, here: u32) -> bool {
+        self.open.as_ref().is_some_and(|open| open.owner != here)
+    }
+
+    /// In the child of a fork the connection is the parent's: it is left alone, neither ended nor closed. Its loop, too:
+    /// what one process takes out of a set of files that it waits for, the other one does not wait for any more.
+    fn leave(&mut self) {
+        std::mem::forget(self.open.take());
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.is_of_another_process(std::process::id()) {
+            self.leave();
+        }
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.owner != std::process::id() {
-            std::mem::forget((self.session.take(), self.driver.take()));
-            return;
-        }
         drop(self.session.take());
         // The goodbye is on its way; nobody waits for a server that does not take it.
         if let Some(driver) = self.driver.take() {
