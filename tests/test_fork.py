@@ -1,5 +1,11 @@
 """A fork takes nothing along that runs: the child is told so, and may make supervisors of its own."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 CHILD = """
@@ -163,6 +169,35 @@ def url(request, tmp_path):
             return f"sqlite:///{tmp_path}/jobs.db"
         case _:
             return request.getfixturevalue("postgres_url")
+
+
+WAYS = {
+    "fork",
+    "process, fork",
+    "pool, fork",
+    "process, spawn",
+    "pool, spawn",
+    "process, forkserver",
+    "pool, forkserver",
+}
+
+
+@pytest.mark.parametrize("situation", ["made", "running", "plain", "coroutine"])
+def test_children_of_all_kinds_use_nothing_of_their_parent_and_harm_nothing_of_it(situation, url):
+    """They are made by a supervisor's owner before or after its start, or by a handler of either kind."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-m", "hostile.forks", situation],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=Path(__file__).parent,
+        env=os.environ | {"ZJOBS_STORE": url},
+    )
+    assert done.returncode == 0, done.stderr
+    wrong = json.loads(done.stdout)
+    assert set(wrong) == WAYS | {"program"} | ({"onlooker"} if situation != "made" else set())
+    assert set(wrong.values()) == {""}, (wrong, done.stderr)
 
 
 @pytest.mark.parametrize("lane", ["def", "async def"])
