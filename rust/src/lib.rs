@@ -3,10 +3,10 @@
 //! Five rings on a ground floor; each imports only inward:
 //!
 //! ```text
-//! error clock sync failpoint < state job outcome backoff unique telemetry < queue < store < runtime
+//! error clock sync sigmask failpoint < state job outcome backoff unique telemetry < queue < store < runtime
 //! ```
 //!
-//! * **Ground floor**: [`error`], [`clock`], [`sync`], [`failpoint`].
+//! * **Ground floor**: [`error`], [`clock`], [`sync`], [`sigmask`], [`failpoint`].
 //! * **Rules** (ring 1), pure: [`state`] decides every move of a job; [`job`] is the row and its limits;
 //!   [`outcome`] turns what a handler returned into the write that ends the attempt; [`backoff`], [`unique`],
 //!   [`telemetry`].
@@ -26,6 +26,7 @@ pub mod limits;
 pub mod outcome;
 pub mod queue;
 pub mod runtime;
+pub mod sigmask;
 pub mod state;
 pub mod store;
 pub mod sync;

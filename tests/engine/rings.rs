@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rings from the inside out. Modules of one ring may know each other.
 const RINGS: [&[&str]; 5] = [
-    &["error", "clock", "sync", "failpoint"],
+    &["error", "clock", "sync", "sigmask", "failpoint"],
     &["state", "job", "outcome", "backoff", "unique", "telemetry", "limits"],
     &["queue"],
     &["store"],

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
+use zjobs_engine::sigmask::Lent;
 
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -23,12 +24,15 @@ thread_local! {
     static LAST: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Inside;
+struct Inside {
+    /// Who we call may start programs.
+    _lent: Lent,
+}
 
 impl Inside {
     fn enter() -> Option<Self> {
         INSIDE.fetch_add(1, Ordering::SeqCst);
-        let inside = Self;
+        let inside = Self { _lent: Lent::begin() };
         let depth = DEPTH.replace(DEPTH.get() + 1);
         (!OVER.load(Ordering::SeqCst) || depth > 0 || LAST.get()).then_some(inside)
     }
@@ -58,7 +62,7 @@ pub(crate) fn needed<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
 }
 
 /// Calls it and reports what it raises as Python does where nobody can catch it. Ctrl-C is kept for who can.
-pub(crate) fn told(py: Python<'_>, call: impl FnOnce() -> PyResult<Py<PyAny>>) {
+pub(crate) fn told<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) {
     let Some(Err(error)) = called(call) else { return };
     let again = || py.import("_thread")?.call_method0("interrupt_main");
     if !(error.is_instance_of::<PyKeyboardInterrupt>(py) && again().is_ok()) {

@@ -21,6 +21,7 @@ use crate::runtime::rescuer::Rescuer;
 use crate::runtime::role::{Seated, Service, Stopper, Surroundings};
 use crate::runtime::stager::Stager;
 use crate::runtime::watchdog::Watchdog;
+use crate::sigmask::Blocked;
 use crate::store::Pulse;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Ordering};
@@ -140,6 +141,8 @@ impl Engine {
         let services: Vec<Service> = self.roles().into_iter().map(Service::new).collect();
         let stoppers = services.iter().map(Service::stopper).collect();
         let shared = &self.shared;
+        let blocked = Blocked::begin();
+        let outside = blocked.outside();
         let threads = services
             .into_iter()
             .filter_map(|service| {
@@ -150,7 +153,11 @@ impl Engine {
                     outage: shared.outage.clone(),
                     beat: shared.config.heartbeat,
                 };
-                thread::Builder::new().name("zjobs-service".into()).spawn(move || service.run(&around)).ok()
+                let run = move || {
+                    outside.note();
+                    service.run(&around);
+                };
+                thread::Builder::new().name("zjobs-service".into()).spawn(run).ok()
             })
             .collect();
         Crew { stoppers, threads }

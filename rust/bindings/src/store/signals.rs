@@ -5,6 +5,7 @@ use zjobs_engine::store::{Signal, Subscriber};
 use zjobs_engine::sync::Weak;
 
 use super::rows::ids;
+use crate::below::told;
 use crate::convert::{datetime, timestamp};
 use crate::job::build;
 
@@ -90,10 +91,6 @@ impl PyListener {
 
 impl Subscriber for PyListener {
     fn signal(&self, signal: &Signal) {
-        let _ = Python::try_attach(|py| {
-            if let Err(error) = self.tell(py, signal) {
-                error.write_unraisable(py, Some(self.0.bind(py)));
-            }
-        });
+        let _ = Python::try_attach(|py| told(py, || self.tell(py, signal)));
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::AsyncMessage;
 
 use crate::job::JobId;
+use crate::sigmask::Blocked;
 use crate::store::Signal;
 use crate::store::news::News;
 use crate::store::postgres::address::{Address, Driven};
@@ -136,8 +137,14 @@ impl Ear {
             me,
         };
         let named = std::thread::Builder::new().name("zjobs-ear".into());
+        let blocked = Blocked::begin();
+        let outside = blocked.outside();
         // Without the thread, or its loop, everybody looks by themselves.
-        let thread = named.spawn(move || drop(drive(listener, ends))).ok()?;
+        let thread = named.spawn(move || {
+            outside.note();
+            drop(drive(listener, ends));
+        });
+        let thread = thread.ok()?;
         Some(Running { commands, over, thread: Some(thread), owner })
     }
 }

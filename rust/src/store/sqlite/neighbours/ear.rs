@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::clock::Moment;
+use crate::sigmask::Blocked;
 use crate::store::news::{LONGEST, News};
 use crate::store::sqlite::neighbours::own::Own;
 use crate::store::sqlite::neighbours::watch::Watch;
@@ -43,7 +44,12 @@ impl Ear {
         let over = Arc::new(AtomicBool::new(false));
         let ends = over.clone();
         let ear = std::thread::Builder::new().name("zjobs-ear".into());
-        let thread = ear.spawn(move || listen(&heard, &ends, &folder, &hearer))?;
+        let blocked = Blocked::begin();
+        let outside = blocked.outside();
+        let thread = ear.spawn(move || {
+            outside.note();
+            listen(&heard, &ends, &folder, &hearer);
+        })?;
         Ok(Self { socket: Own::new(socket)?, over, thread: Some(thread), owner: std::process::id() })
     }
 }
