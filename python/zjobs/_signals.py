@@ -9,10 +9,14 @@ from typing import Any, Self
 __all__ = ["StopSignals"]
 
 _LAST = 3
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignals:
-    """Takes SIGTERM and SIGINT while it is entered, on the main thread.
+    """Takes SIGTERM, SIGINT and SIGHUP while it is entered, on the main thread.
+
+    SIGHUP, the end of a terminal, only where nobody has said what it does: by ``nohup``, to outlive that, or by a
+    handler of the program's own. All other signals stay as they are.
 
     A thread that waits for a lock may miss a signal that comes just before it falls asleep: Python notes it and looks
     again when something else wakes the thread. So each signal is also written to a socket, by the interpreter's own
@@ -33,7 +37,9 @@ class StopSignals:
         """Takes the signals."""
         self._fd_before = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
         self._before: dict[signal.Signals, Any] = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, self._on_signal)
+            for number in _STOPS
+            if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL
         }
         return self
 

@@ -413,10 +413,11 @@ class Supervisor(AsyncControl, Schedules):
         return await asyncio.to_thread(self.stop, timeout)
 
     def run(self) -> tuple[int, ...]:
-        """Starts, and blocks until a signal: the first SIGTERM or SIGINT drains, a second one stops hard.
+        """Starts, and blocks until a signal: the first SIGTERM, SIGINT or SIGHUP drains, a second one stops hard.
 
         A third one, while that still waits for handlers, ends the process where it is, by that signal: whoever asks
-        three times wants it gone. Jobs whose handlers were cut off so run again, as after any crash.
+        three times wants it gone. Jobs whose handlers were cut off so run again, as after any crash. SIGHUP is taken
+        only where neither ``nohup`` nor a handler of yours has said what it does; all other signals are left alone.
 
         Returns:
             The ids of jobs whose handlers ignore the stop, as `stop` does.

@@ -42,8 +42,10 @@ class Processes:
 
     def run(self) -> int:
         """Starts them, and blocks until all have ended; says the exit code: 0 when all ended well."""
-        for kind in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(kind, self._pass_on)
+        for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # By nohup somebody has asked to outlive the terminal.
+            if kind != signal.SIGHUP or signal.getsignal(kind) == signal.SIG_DFL:
+                signal.signal(kind, self._pass_on)
         for keeper in self._keepers:
             keeper.start()
         for keeper in self._keepers:

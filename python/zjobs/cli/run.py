@@ -34,8 +34,8 @@ def run(
 ) -> None:
     """Work on the jobs of an application, until a signal.
 
-    The first SIGTERM or Ctrl-C drains: no job starts any more, those in flight finish. A second one stops hard,
-    a third one ends the process where it is.
+    The first SIGTERM or Ctrl-C, or the end of the terminal, drains: no job starts any more, those in flight finish. A
+    second one stops hard, a third one ends the process where it is.
     Modules are looked for in the current directory first.
 
     With --processes, a process that dies is started again, sooner or later by how long it lived.
