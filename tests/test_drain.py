@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from zjobs import AlreadyStarted, Constant, JobContext, JobState, Snooze, SqliteStore, Supervisor
+from zjobs import AlreadyStarted, Constant, JobContext, JobState, MemoryStore, Snooze, SqliteStore, Supervisor
 
 
 def test_both_kinds_run_in_the_calling_thread_and_are_counted(jobs):
@@ -183,3 +183,27 @@ def test_a_retry_that_is_due_at_once_runs_in_the_same_drain(jobs):
         job = third_time.enqueue()
         assert app.drain() == {JobState.RETRYABLE: 2, JobState.COMPLETED: 1}
         assert app.get(job).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("event", ["job_started", "job_completed"])
+def test_ctrl_c_in_a_listener_ends_a_drain_and_no_job_is_lost_or_left(event):
+    app = Supervisor(MemoryStore())
+    runs = []
+
+    @app.worker
+    def act(ctx: JobContext) -> None:
+        runs.append(ctx.job.id)
+
+    def interrupt(_):
+        app.telemetry.detach(handle)
+        raise KeyboardInterrupt
+
+    many = app.enqueue_many([act.job()] * 3)
+    handle = app.telemetry.attach(interrupt, event)
+    with pytest.raises(KeyboardInterrupt):
+        app.drain()
+    assert not app.is_running
+    assert app.count(states=[JobState.EXECUTING]) == 0
+    done = len(runs)
+    assert app.drain() == {JobState.COMPLETED: 3 - done}
+    assert sorted(runs) == [job.id for job in many]

@@ -101,7 +101,11 @@ def test_the_engine_is_asked_for_one_kind_when_one_is_wanted():
         assert hub.wants(index) is True
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+class Own(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, GeneratorExit, Own])
 def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, caplog):
     hub, heard = Telemetry(), []
 
@@ -115,6 +119,26 @@ def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, cap
     assert hub.errors == 1
     assert "queue_paused" in caplog.text
     assert caplog.records[0].exc_info[0] is error
+
+
+def test_ctrl_c_in_a_handler_reaches_the_program_when_everybody_has_been_told(caplog):
+    hub, heard = Telemetry(), []
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    hub.attach(interrupted)
+    hub.attach(heard.append)
+    with pytest.raises(KeyboardInterrupt):
+        hub.emit(PAUSED)
+    assert heard == [PAUSED]
+    assert hub.errors == 1
+    # On another thread it is no Ctrl-C, but a handler that raises.
+    thread = threading.Thread(target=hub.emit, args=[PAUSED])
+    thread.start()
+    thread.join()
+    assert (heard, hub.errors) == ([PAUSED] * 2, 2)
+    assert "failed on queue_paused" in caplog.text
 
 
 def test_a_broken_logging_setup_harms_nobody_either(monkeypatch):

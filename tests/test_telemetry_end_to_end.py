@@ -1,6 +1,8 @@
 """What the engine tells, and that a listener harms no job whatever it does."""
 
 import asyncio
+import contextlib
+import signal
 import threading
 
 import pytest
@@ -132,11 +134,53 @@ def test_a_listener_that_raises_harms_no_job_and_is_counted(error, lane, jobs):
     def listener(event):
         raise error
 
-    app.telemetry.attach(listener)
+    app.telemetry.attach(listener, ["job_started", "job_completed"])
     with app:
         many = [worker.enqueue(number) for number in range(20)]
         assert [app.result(job, 30) for job in many] == list(range(20))
-    assert app.telemetry.errors >= 60
+    assert app.telemetry.errors == 40
+
+
+def test_ctrl_c_in_a_listener_reaches_the_program_when_the_call_is_done(jobs):
+    app = jobs()
+
+    def listener(event):
+        app.telemetry.detach(handle)
+        signal.raise_signal(signal.SIGINT)
+
+    handle = app.telemetry.attach(listener, "job_enqueued")
+
+    def program():
+        app.enqueue("known")
+        threading.Event().wait(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        program()
+    assert app.count(worker="known") == 1
+
+
+def test_ctrl_c_in_a_listener_of_a_stop_reaches_the_program_when_it_has_stopped(jobs):
+    app = jobs(queues={"default": 1})
+    begun = threading.Event()
+
+    @app.worker
+    async def sleeps() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    def listener(event):
+        if threading.current_thread() is threading.main_thread():
+            app.telemetry.detach(handle)
+            signal.raise_signal(signal.SIGINT)
+
+    handle = app.telemetry.attach(listener, "job_released")
+    many = app.enqueue_many([sleeps.job()] * 3)
+    app.start()
+    begun.wait(30)
+    with contextlib.suppress(KeyboardInterrupt):
+        app.stop(0)
+    assert not app.is_running
+    assert [(job.state, job.attempt) for job in map(app.get, many)] == [(JobState.AVAILABLE, 0)] * 3
 
 
 def test_a_listener_that_blocks_delays_its_own_job_only(jobs, gate):

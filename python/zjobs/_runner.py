@@ -171,6 +171,7 @@ def failure(ctx: JobContext, error: BaseException) -> Outcome:
 _FALLBACK = Backoff.exponential(15.0, 3600.0, True)  # noqa: FBT003 - the engine's own order
 # Made beforehand: it is for when there is no memory, no stack or no way to read the exception.
 _UNREADABLE = Outcome.failed("Exception", "(the exception could not be read)", "", backoff=_FALLBACK)
+_UNRUN = Outcome.released()
 _LONGEST_TEXT = 100_000
 
 
@@ -424,21 +425,28 @@ class LoopCrew:
 def run_here(slot: "Slot", runner: asyncio.Runner | None) -> bool:
     """Runs the jobs of one slot in this thread until none is ready; true when there was one."""
     ran = False
-    outcome: Any = None
-    while (call := slot.try_take(outcome)) is not None:
-        invoke, payload, ctx = call
-        ran = True
-        try:
-            outcome = invoke(payload, ctx)
-            if runner is not None:
-                outcome = runner.run(_ended(ctx, outcome))
-            elif outcome is not None:
-                outcome = verdict(ctx, outcome)
-        except KeyboardInterrupt as error:
-            slot.put(failure(ctx, error))
-            raise
-        except BaseException as error:  # noqa: BLE001 - the job's failure, not ours
-            outcome = failure(ctx, error)
+    # What becomes of the job in hand when Ctrl-C comes: before its handler has begun it goes back as it was.
+    outcome: Any = _UNRUN
+    try:
+        while (call := slot.try_take()) is not None:
+            invoke, payload, ctx = call
+            ran = True
+            try:
+                outcome = invoke(payload, ctx)
+                if runner is not None:
+                    outcome = runner.run(_ended(ctx, outcome))
+                elif outcome is not None:
+                    outcome = verdict(ctx, outcome)
+            except KeyboardInterrupt as error:
+                outcome = failure(ctx, error)
+                raise
+            except BaseException as error:  # noqa: BLE001 - the job's failure, not ours
+                outcome = failure(ctx, error)
+            slot.put(outcome)
+            outcome = _UNRUN
+    except KeyboardInterrupt:
+        slot.put(outcome)
+        raise
     return ran
 
 

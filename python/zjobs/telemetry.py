@@ -1,7 +1,8 @@
 """What happens, told to whoever asked.
 
 Handlers are called synchronously on the thread where the event happens. A handler that raises is logged and counted
-and harms no job. With no handler for a kind of event, the engine does not even build it.
+and harms no job; Ctrl-C that comes while one runs on the main thread still reaches the program. With no handler for a
+kind of event, the engine does not even build it.
 
 `EVENTS` is the one table of names, shared by logging, metrics and traces, in the order of the engine's own.
 """
@@ -299,7 +300,7 @@ class Telemetry:
             self._subscribe(tuple(one for one in self._subscriptions if one is not handle))
 
     def emit(self, event: Event) -> None:
-        """Tells everybody who wants to know. Never raises, whatever a handler does."""
+        """Tells everybody who wants to know. Raises nothing but Ctrl-C, on the main thread, whatever a handler does."""
         handlers = self._handlers[_INDEX[type(event)]]
         if not handlers:
             return
@@ -310,14 +311,20 @@ class Telemetry:
             )
             return
         self._depth.now = depth + 1
+        interrupt = None
         try:
             for handler in handlers:
                 try:
                     handler(event)
-                except BaseException:  # noqa: BLE001 - a listener's SystemExit must not end the worker that it listens to
+                except BaseException as error:  # noqa: BLE001 - a listener's SystemExit must not end the worker that it listens to
                     self._count(f"telemetry handler {handler!r:.200} failed on {_NAMES[type(event)]}", exc_info=True)
+                    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                        # Ctrl-C means the program, wherever it is just then.
+                        interrupt = error
         finally:
             self._depth.now = depth
+        if interrupt is not None:
+            raise interrupt
 
     def _subscribe(self, subscriptions: tuple[Subscription, ...]) -> None:
         self._subscriptions = subscriptions
