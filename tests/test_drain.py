@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from zjobs import AlreadyStarted, Constant, JobContext, JobState, MemoryStore, Snooze, SqliteStore, Supervisor
+from zjobs import AlreadyStarted, Constant, JobContext, JobState, MemoryStore, Snooze, SqliteStore, Supervisor, _engine
 
 
 def test_both_kinds_run_in_the_calling_thread_and_are_counted(jobs):
@@ -183,6 +183,31 @@ def test_a_retry_that_is_due_at_once_runs_in_the_same_drain(jobs):
         job = third_time.enqueue()
         assert app.drain() == {JobState.RETRYABLE: 2, JobState.COMPLETED: 1}
         assert app.get(job).state is JobState.COMPLETED
+
+
+@pytest.fixture
+def slow_dispatch():
+    """Between a claim and the pool, every job is on its way for a while."""
+    _engine._arm("claimer.dispatch=sleep(10)")
+    yield
+    _engine._arm("claimer.dispatch=off")
+
+
+def test_a_retry_that_the_engine_has_claimed_and_not_handed_over_yet_runs_in_the_same_drain(slow_dispatch, eventually):
+    app = Supervisor(MemoryStore())
+
+    @app.worker(max_attempts=2, retry_strategy=Constant(0))
+    def second_time(ctx: JobContext) -> None:
+        if ctx.attempt < 2:
+            raise ValueError("not yet")
+
+    # The drain goes on when the engine's own thread has claimed the retry, which it has not in hand yet.
+    is_claimed = lambda: app.count(states=[JobState.EXECUTING])  # noqa: E731
+    app.telemetry.attach(lambda _: eventually(is_claimed), "job_failed")
+    job = second_time.enqueue()
+    assert app.drain() == {JobState.RETRYABLE: 1, JobState.COMPLETED: 1}
+    assert app.get(job).state is JobState.COMPLETED
+    assert app.telemetry.errors == 0
 
 
 @pytest.mark.parametrize("event", ["job_started", "job_completed"])
