@@ -186,6 +186,11 @@ TABLE = {
         enqueue(unique_key="a", unique_by=("worker",)),
         "unique_by excludes unique_key; give one of them (got both)",
     ),
+    "unique by no name": (
+        enqueue(unique_by=("",)),
+        "unique_by must be 1 to 255 bytes without control characters (got '')",
+    ),
+    "unique by a name with NUL": (enqueue(unique_by=("worker", "a\0")), None),
     "unique by text": (enqueue(unique_by="worker"), "unique_by must be a tuple of texts, such as ('a',) (got worker)"),
     "period of nothing": (
         enqueue(unique_period=60),
@@ -196,6 +201,7 @@ TABLE = {
         "unique_strategy must be a member of UniqueStrategy (got ignore)",
     ),
     "meta that is no object": (enqueue(meta=5), "meta must be a mapping with string keys (got 5)"),
+    "meta that is left out": (enqueue(meta=None), "meta must be a mapping with string keys (got None)"),
     "meta with NaN": (enqueue(meta={"a": math.nan}), 'meta["a"] must be a finite number (got nan)'),
     "large meta": (enqueue(meta={"a": "x" * 17_000}), None),
     "tags as text": (enqueue(tags="red"), "tags must be a tuple of texts, such as ('a',) (got red)"),

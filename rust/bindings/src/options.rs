@@ -107,7 +107,12 @@ impl Options {
             }
             "unique_strategy" => self.unique_strategy = strategy(value)?,
             "unique_by" => {
-                self.unique_by = texts(name, value)?.iter().map(|word| Field::parse(word)).collect();
+                let words = texts(name, value)?;
+                words
+                    .iter()
+                    .try_for_each(|word| limits::label(name, word, limits::UNIQUE_KEY_BYTES))
+                    .map_err(raised)?;
+                self.unique_by = words.iter().map(|word| Field::parse(word)).collect();
                 if !self.unique_by.is_empty() {
                     self.unique_key = None;
                 }
@@ -195,9 +200,6 @@ fn period(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
 }
 
 fn meta(value: &Bound<'_, PyAny>) -> PyResult<Option<Payload>> {
-    if value.is_none() {
-        return Ok(None);
-    }
     let plain = PyDict::new(value.py());
     plain.update(value.cast().map_err(|_| invalid("meta", "must be a mapping with string keys", value))?)?;
     if plain.is_empty() { Ok(None) } else { encoded("meta", plain.as_any()).map(Some) }
