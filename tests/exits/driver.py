@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,7 @@ def carry_out(plan: Plan, folder: Path, postgres: str | None = None) -> list[str
     process = subprocess.Popen(
         [*command, str(plan.milliseconds), str(there)],
         pass_fds=[there],
+        start_new_session=True,
         cwd=TESTS,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -85,6 +86,11 @@ def carry_out(plan: Plan, folder: Path, postgres: str | None = None) -> list[str
     except subprocess.TimeoutExpired:
         # Each thread's stack, for whoever mends it.
         process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LONGEST)
+        # A child that hangs has its streams, too.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         said = process.communicate()[1]
         return [f"it hung for {LONGEST:g} s\n{said}"]
     wrong = judge(plan, process.returncode, said)

@@ -6,6 +6,7 @@ Each enqueue that returned, and each handler that ended, is one line in a file t
 import asyncio
 import atexit
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -187,7 +188,9 @@ def several() -> None:
 
 
 def logging_all_along() -> None:
-    logging.basicConfig(stream=open(os.devnull, "w"), level=logging.DEBUG)  # noqa: SIM115, PTH123 - it lives as long as we
+    # Without a buffer of Python's, whose lock another thread may have at a fork: the child then hangs in its flush.
+    stream = io.TextIOWrapper(open(os.devnull, "wb", buffering=0), write_through=True)  # noqa: SIM115, PTH123 - it lives as long as we
+    logging.basicConfig(stream=stream, level=logging.DEBUG)
     logging.disable(logging.NOTSET)
     zjobs.attach_logging(jobs.telemetry)
     put([logs.job(number) for number in range(500)])
