@@ -1,6 +1,7 @@
 """`zjobs run` in real processes, with real signals."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -35,14 +36,14 @@ PATIENCE = 30
 
 
 class Running:
-    def __init__(self, folder, *options, program=APP):
+    def __init__(self, folder, *options, program=APP, **settings):
         (folder / "app.py").write_text(program)
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "zjobs", "run", "app:jobs", *options],
+            [*settings.pop("before", ()), sys.executable, "-m", "zjobs", "run", "app:jobs", *options],
             cwd=folder,
-            stderr=subprocess.PIPE,
             text=True,
+            **({"stderr": subprocess.PIPE} | settings),
         )
 
     def enqueue(self, worker, name):
@@ -79,7 +80,8 @@ def run(tmp_path):
                 child.kill()
             running.process.kill()
             running.process.wait()
-        running.process.stderr.close()
+        if running.process.stderr:
+            running.process.stderr.close()
 
 
 def test_jobs_run_until_a_signal_and_those_in_flight_finish(run):
@@ -141,6 +143,50 @@ def test_processes_end_when_their_parent_was_killed(run):
     while any(is_living(child) for child in children):
         assert time.monotonic() < deadline
         os.sched_yield()
+
+
+def test_processes_that_have_not_begun_to_work_when_they_are_to_end_end_well(run):
+    waits = (
+        "\nimport os, sys\nif '--follow-parent' in sys.argv:\n    open(f'{os.getpid()}.here', 'w')\n    os.read(0, 1)\n"
+    )
+    app = run("--processes", "2", program=APP + waits)
+    app.until(lambda: len(list(app.folder.glob("*.here"))) == 2)
+    app.process.send_signal(signal.SIGTERM)
+    code, error = app.end()
+    assert code == 0, error
+
+
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+def test_jobs_in_flight_finish_when_the_terminal_is_closed(run, options):
+    ours, theirs = pty.openpty()
+    before = (sys.executable, "-c", ON_A_TERMINAL)
+    app = run(*options, before=before, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    app.enqueue("slow", "one")
+    app.there("one.began")
+    os.close(ours)
+    (app.folder / "go").touch()
+    assert app.process.wait(PATIENCE) == 0
+    app.there("one")
+
+
+def test_what_nohup_starts_outlives_its_terminal(run):
+    app = run(before=("nohup",), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    app.enqueue("mark", "first")
+    app.there("first")
+    app.process.send_signal(signal.SIGHUP)
+    app.enqueue("mark", "second")
+    app.there("second")
+    app.process.send_signal(signal.SIGTERM)
+    assert app.end()[0] == 0
 
 
 def test_what_was_mistyped_ends_all_processes_at_once(run, tmp_path):

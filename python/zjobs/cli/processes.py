@@ -72,7 +72,9 @@ class Processes:
             began = time.monotonic()
             code = self._live(number)
             if self._stop.is_set():
-                self._codes.append(0 if code == 0 else _FAILURE)
+                # Before it works SIGTERM ends it, and does no harm.
+                well = code == 0 or (code == -signal.SIGTERM and self._signals < _LAST)
+                self._codes.append(0 if well else _FAILURE)
                 return
             if code == _WRONG_USAGE:
                 # It says why, and would say so again.
