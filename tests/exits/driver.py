@@ -55,8 +55,8 @@ class Plan:
 
 def fits(scene: str, way: str) -> bool:
     """Whether the two can be had together."""
-    # What starts by itself cannot be started by run(). Ctrl-C in a handler of telemetry is that handler's failure.
-    return not (scene in NOT_STARTED and way.startswith("run")) and not (scene == "telling" and "SIGINT" in way)
+    # What starts by itself cannot be started by run().
+    return not (scene in NOT_STARTED and way.startswith("run"))
 
 
 def carry_out(plan: Plan, folder: Path, postgres: str | None = None) -> list[str]:
