@@ -96,17 +96,19 @@ def test_threads_of_the_engine_take_no_signal_and_what_python_does_there_inherit
     assert done.stdout.splitlines() == [str([*ears, "zjobs-service"]), "True", told], done.stderr
 
 
+# The call, and the function of Python that the main thread is in meanwhile.
 WAITS = {
-    "wait": "jobs.wait(job)",
-    "result": "jobs.result(job)",
-    "stop": "jobs.stop()",
-    "wait_async": "asyncio.run(jobs.wait_async(job))",
-    "stop_async": "asyncio.run(jobs.stop_async())",
+    "wait": ("jobs.wait(job)", "wait"),
+    "result": ("jobs.result(job)", "wait"),
+    "stop": ("jobs.stop()", "_stop"),
+    "wait_async": ("asyncio.run(jobs.wait_async(job))", "select"),
+    "stop_async": ("asyncio.run(jobs.stop_async())", "select"),
 }
 
 
 @pytest.mark.parametrize("way", WAITS)
 def test_a_host_s_own_handler_is_called_while_its_main_thread_waits(way, url, run_script):
+    call, place = WAITS[way]
     done = run_script(
         JOBS
         + f"""
@@ -117,7 +119,8 @@ def test_a_host_s_own_handler_is_called_while_its_main_thread_waits(way, url, ru
     @jobs.worker(keep_result=True)
     def asks() -> bool:
         begun.set()
-        while {way.startswith("stop")} and jobs.is_running:
+        main = threading.main_thread().ident
+        while sys._current_frames()[main].f_code.co_name != "{place}":
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGUSR1)
         # Only the host's handler ends this, and only the main thread runs it.
@@ -127,7 +130,7 @@ def test_a_host_s_own_handler_is_called_while_its_main_thread_waits(way, url, ru
     jobs.start()
     job = asks.enqueue()
     begun.wait()
-    {WAITS[way]}
+    {call}
     print(jobs.get(job).result)
     """,
         url,
