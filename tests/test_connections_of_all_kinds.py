@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiosqlite
@@ -221,8 +222,18 @@ async def test_every_part_of_a_job_comes_back(one):
         assert getattr(told, part) == getattr(found, part), part
     for part in ("timeout_seconds", "unique_key", "meta", "tags", "attempt", "errors", "node"):
         assert getattr(told, part) == getattr(found, part), part
-    assert (found.args, found.meta) == (args, options["meta"])
+    assert (found.args, found.meta, found.timeout_seconds) == (args, options["meta"], 1.5)
     assert found.state is zjobs.JobState.SCHEDULED
+    assert abs(found.scheduled_at - found.inserted_at - timedelta(hours=1)) < timedelta(seconds=1)
+
+
+async def test_a_moment_and_no_limit_are_kept(one):
+    jobs, opened = one
+    noon = datetime(2050, 1, 1, 12, 0, 0, 5, tzinfo=UTC)
+    told = await jobs.enqueue_async("w", connection=opened.connection, scheduled_at=noon, timeout_seconds=None)
+    await opened.commit()
+    for job in (told, jobs.get(told)):
+        assert (job.scheduled_at, job.timeout_seconds, job.args, job.meta) == (noon, None, {}, {})
 
 
 async def test_nothing_is_enqueued_when_one_entry_is_wrong(one):
@@ -272,6 +283,11 @@ async def test_a_connection_to_another_database_is_refused(database_url, postgre
         with pytest.raises(zjobs.Invalid, match="must lead to the database of the store"):
             jobs.enqueue("w", connection=connection)
     assert jobs.list() == []
+
+
+def test_what_is_no_connection_is_refused_with_those_that_are(postgres_url):
+    with pytest.raises(zjobs.Invalid, match="connection must be a psycopg, asyncpg, SQLAlchemy or Django connection"):
+        zjobs.Supervisor(postgres_url).enqueue("w", connection=postgres_url)
 
 
 def test_an_error_of_the_drivers_own_stays_one(database_url, postgres_url):
@@ -422,15 +438,21 @@ def test_an_attempt_that_has_lost_its_lease_cannot_complete(both):
     assert effects(connect, name) == []
 
 
-async def test_a_coroutine_completes_its_job_on_a_connection_of_coroutines(database_url, postgres_url):
+async def test_a_coroutine_completes_its_job_on_a_connection_of_coroutines_once_that_commits(
+    database_url, postgres_url
+):
     jobs = zjobs.Supervisor(postgres_url)
 
-    @jobs.worker
+    @jobs.worker(max_attempts=2, retry_strategy=zjobs.Constant(0.01))
     async def act(ctx: zjobs.JobContext) -> None:
         connection = await asyncpg.connect(database_url)
-        async with connection.transaction():
-            await ctx.complete_async(connection=connection, result=[1])
+        transaction = connection.transaction()
+        await transaction.start()
+        await ctx.complete_async(connection=connection, result=[ctx.attempt])
+        await (transaction.rollback() if ctx.attempt == 1 else transaction.commit())
         await connection.close()
 
     async with jobs:
-        assert await jobs.result_async(await act.enqueue_async(), 30) == [1]
+        job = await act.enqueue_async()
+        assert await jobs.result_async(job, 30) == [2]
+    assert [error.kind for error in jobs.get(job).errors] == ["NotCommitted"]

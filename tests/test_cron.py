@@ -78,6 +78,9 @@ def test_from_inside_the_repetition_a_fixed_time_waits_for_the_next_day():
     inside = utc(2026, 10, 25, 1, 10)
     assert ticks(Schedule("30 2 * * *", BERLIN), inside, 1) == ["2026-10-26 02:30+01:00"]
     assert ticks(Schedule("0 3 * * *", BERLIN), inside, 1) == ["2026-10-25 03:00+01:00"]
+    inside = utc(2026, 11, 1, 6, 10)
+    assert ticks(Schedule("30 1 * * *", "America/New_York"), inside, 1) == ["2026-11-02 01:30-05:00"]
+    assert ticks(Schedule("0 2 * * *", "America/New_York"), inside, 1) == ["2026-11-01 02:00-05:00"]
 
 
 def test_a_fixed_time_may_run_at_both_occurrences():

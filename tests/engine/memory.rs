@@ -171,6 +171,10 @@ fn a_subscriber_hears_what_commits() {
     assert_eq!(ear.news(), [Signal::Control(queue("default"))]);
     on.store().resume(&queue("default")).unwrap();
     assert_eq!(ear.news(), [ready(), Signal::Control(queue("default"))]);
+    assert_eq!(on.store().delete(&ids(&[jobs[0].id])).unwrap(), 1);
+    assert_eq!(ear.news(), [Signal::Settled], "whoever waits for it must look again");
+    assert_eq!(on.store().delete(&ids(&[jobs[0].id])).unwrap(), 0);
+    assert_eq!(ear.news(), []);
 }
 
 #[test]

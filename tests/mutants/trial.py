@@ -27,6 +27,8 @@ PROFILE = "mutants"
 hypothesis.settings.register_profile(PROFILE, max_examples=20, derandomize=True, deadline=None, database=None)
 # What does not end within so much time of the processor has been changed into a loop without end.
 _LEAST_SECONDS = 20
+# What one test may wait for, at least.
+_LEAST_WAITING = 10
 _MOST_WAITING = 900
 
 
@@ -108,7 +110,7 @@ def attempt(module: str, source: str, tests: list[str], seconds: float) -> End:
         except BaseException:  # noqa: BLE001 - whatever the fault breaks
             return _NO_IMPORT
         # A test that waits for what never comes.
-        return _pytest(tests, [], "-o", f"timeout={_LEAST_SECONDS + 10 * seconds:.0f}")
+        return _pytest(tests, [], "-o", f"timeout={_LEAST_WAITING + 10 * seconds:.0f}")
 
     code = _forked(run, _LEAST_SECONDS + 10 * seconds)
     if code == _NO_IMPORT:

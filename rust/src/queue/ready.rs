@@ -166,6 +166,45 @@ mod tests {
         )
     }
 
+    fn at(due: usize) -> Key {
+        let due = i64::try_from(due).unwrap();
+        (Priority(0), Timestamp(due), JobId(due))
+    }
+
+    fn in_order(count: usize) -> Ready {
+        let mut ready = Ready::default();
+        for due in 1..=count {
+            ready.insert(at(due));
+        }
+        ready
+    }
+
+    #[test]
+    fn jobs_that_come_in_order_queue_up_in_blocks() {
+        let mut ready = in_order(2 * BLOCK + 1);
+        assert!(ready.keys.is_empty());
+        assert_eq!(ready.run.blocks.iter().map(Vec::len).collect::<Vec<_>>(), [BLOCK, BLOCK, 1]);
+        ready.insert(at(0));
+        assert_eq!((ready.keys.len(), ready.len()), (1, 2 * BLOCK + 2));
+    }
+
+    #[test]
+    fn an_empty_run_begins_anew_with_any_job() {
+        let mut ready = in_order(9);
+        while ready.pop().is_some() {}
+        ready.insert(at(3));
+        assert!(ready.keys.is_empty() && !ready.is_empty());
+    }
+
+    #[test]
+    fn what_leaves_from_the_middle_is_marked_until_the_marks_outnumber_the_rest() {
+        let mut ready = in_order(4);
+        assert!(ready.remove(&at(3)) && ready.remove(&at(2)));
+        assert_eq!((ready.run.gone.len(), ready.run.blocks[0].len()), (2, 4));
+        assert!(ready.remove(&at(4)));
+        assert_eq!((ready.run.gone.len(), ready.run.blocks[0].len()), (0, 1));
+    }
+
     proptest! {
         #[test]
         fn it_is_a_sorted_set_whatever_comes_and_goes(steps in steps(), rising in any::<bool>()) {
@@ -188,7 +227,7 @@ mod tests {
                     }
                     Step::Pop => prop_assert_eq!(ready.pop(), model.pop_first().map(|key| key.2)),
                 }
-                prop_assert_eq!(ready.len(), model.len());
+                prop_assert_eq!((ready.len(), ready.is_empty()), (model.len(), model.is_empty()));
                 prop_assert!(ready.run.gone.len() <= ready.run.len());
             }
             while let Some(key) = model.pop_first() {

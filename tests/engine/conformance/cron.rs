@@ -101,6 +101,16 @@ pub fn a_late_tick_between_others_fires(on: &dyn Fixture) {
     assert_eq!(on.store().crons().unwrap()[0].last_tick, Some(at), "the latest tick stays the latest");
 }
 
+pub fn a_tick_of_a_week_ago_still_fires_and_an_older_one_does_not(on: &dyn Fixture) {
+    declare(on, "@daily");
+    let at = on.store().now().unwrap();
+    tick(on, at + secs(9), Some(new_job()));
+    on.advance(secs(8 * 24 * 3600 - 60));
+    assert!(matches!(tick(on, at, Some(new_job())), Ticked::Inserted(Some(_))));
+    assert_eq!(tick(on, at - secs(120), Some(new_job())), Ticked::Already);
+    assert_eq!(jobs(on), 2);
+}
+
 pub fn a_deleted_schedule_is_forgotten(on: &dyn Fixture) {
     assert!(!on.store().delete_cron(&name()).unwrap());
     declare(on, "@daily");

@@ -54,7 +54,8 @@ macro_rules! conformance {
                 pause: a_paused_queue_gives_nothing, settings_of_a_queue_are_listed, running_jobs_go_on_in_a_pause;
                 cron: a_tick_fires_once, a_paused_or_unknown_schedule_rests, a_skipped_tick_is_recorded,
                     declaring_again_keeps_pause_and_last_tick, a_tick_follows_uniqueness,
-                    an_old_tick_never_fires_again, a_late_tick_between_others_fires, a_deleted_schedule_is_forgotten;
+                    an_old_tick_never_fires_again, a_late_tick_between_others_fires,
+                    a_tick_of_a_week_ago_still_fires_and_an_older_one_does_not, a_deleted_schedule_is_forgotten;
                 reads: each_filter_restricts, a_cursor_walks_through_all_jobs_in_both_orders,
                     counts_ignore_the_limit, counts_by_state_and_queue_agree_with_the_jobs, missing_ids_are_left_out;
             }
