@@ -86,6 +86,20 @@ def test_the_third_signal_ends_the_process_by_that_signal(number):
     assert os.waitstatus_to_exitcode(status) == -number
 
 
+@pytest.mark.parametrize(
+    ("before", "taken"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False), (lambda *_: None, False)]
+)
+def test_the_end_of_a_terminal_is_taken_where_nobody_has_said_what_it_does(before, taken):
+    was = signal.signal(signal.SIGHUP, before)
+    try:
+        with StopSignals(lambda: None):
+            assert (signal.getsignal(signal.SIGHUP) != before) is taken
+            assert all(signal.getsignal(number) != before for number in BOTH)
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, was)
+
+
 def test_everything_is_given_back_in_the_end():
     before = [signal.getsignal(number) for number in BOTH]
     ear, mouth = socket.socketpair()
