@@ -236,6 +236,11 @@ async def test_a_moment_and_no_limit_are_kept(one):
         assert (job.scheduled_at, job.timeout_seconds, job.args, job.meta) == (noon, None, {}, {})
 
 
+async def test_no_jobs_are_none(one):
+    jobs, opened = one
+    assert await jobs.enqueue_many_async([], connection=opened.connection) == []
+
+
 async def test_nothing_is_enqueued_when_one_entry_is_wrong(one):
     jobs, opened = one
     with pytest.raises(zjobs.Invalid):

@@ -6,7 +6,7 @@ use zjobs_engine::outcome::{Again, Outcome, settle};
 use zjobs_engine::state::State;
 use zjobs_engine::store::{Acked, Report};
 
-use super::fixture::{ALICE, BOB, Fixture, cancelled, done, failed, new_job, secs};
+use super::fixture::{ALICE, BOB, Fixture, cancelled, done, failed, ids, new_job, secs};
 
 pub fn each_outcome_leads_where_the_table_says(on: &dyn Fixture) {
     let cases = [
@@ -32,7 +32,7 @@ pub fn each_outcome_leads_where_the_table_says(on: &dyn Fixture) {
         } else {
             assert_eq!(job.scheduled_at, running.scheduled_at);
         }
-        on.store().delete(&super::fixture::ids(&[job.id])).unwrap();
+        on.store().delete(&ids(&[job.id])).unwrap();
     }
 }
 
@@ -89,6 +89,16 @@ pub fn another_node_changes_nothing(on: &dyn Fixture) {
     assert_eq!(on.get(job.id), job);
 }
 
+pub fn a_wanted_cancel_is_told_to_the_holder_alone(on: &dyn Fixture) {
+    let running = on.running(ALICE, new_job());
+    on.beat(BOB, &[]);
+    on.store().cancel(&ids(&[running.id])).unwrap();
+    assert_eq!(on.ack(BOB, &running, done()), Acked::LeaseLost);
+    assert_eq!(on.ack(ALICE, &running, done()), Acked::CancelRequested);
+    assert_eq!(on.ack(ALICE, &running, cancelled()), Acked::Stored);
+    assert_eq!(on.ack(ALICE, &running, done()), Acked::LeaseLost);
+}
+
 pub fn a_job_that_does_not_run_refuses_acks(on: &dyn Fixture) {
     for state in [State::Available, State::Retryable, State::Scheduled, State::Completed, State::Discarded] {
         let running = on.running(ALICE, new_job());
@@ -103,7 +113,7 @@ pub fn a_job_that_does_not_run_refuses_acks(on: &dyn Fixture) {
         let before = on.get(running.id);
         assert_eq!(on.ack(ALICE, &running, cancelled()), Acked::LeaseLost);
         assert_eq!(on.get(running.id), before);
-        on.store().delete(&super::fixture::ids(&[running.id])).unwrap();
+        on.store().delete(&ids(&[running.id])).unwrap();
         assert_eq!(on.ack(ALICE, &running, done()), Acked::LeaseLost, "deleted");
     }
 }

@@ -31,7 +31,8 @@ macro_rules! conformance {
                     a_limit_of_none_claims_none, only_a_living_node_may_claim;
                 ack: each_outcome_leads_where_the_table_says, a_failure_keeps_its_error,
                     only_the_newest_errors_are_kept, the_result_is_kept, a_stale_lease_changes_nothing,
-                    another_node_changes_nothing, a_job_that_does_not_run_refuses_acks,
+                    another_node_changes_nothing,
+                    a_wanted_cancel_is_told_to_the_holder_alone, a_job_that_does_not_run_refuses_acks,
                     the_same_ack_again_is_already_stored, acks_of_one_batch_do_not_harm_each_other,
                     progress_is_guarded_by_the_lease, a_leaving_node_may_ack;
                 stage: due_jobs_become_available_and_the_next_one_is_named, a_limit_leaves_the_rest_overdue,
