@@ -26,6 +26,7 @@ mod json;
 pub mod memory;
 pub mod migrate;
 mod news;
+mod own;
 #[cfg(feature = "failpoints")]
 pub mod pierced;
 pub mod postgres;

@@ -5,7 +5,7 @@
 //! news at most once in a while: inside, it would take a lock that all commits of the cluster wait for.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,17 +15,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::AsyncMessage;
 
+use crate::error::Error;
 use crate::job::JobId;
 use crate::sigmask::Blocked;
 use crate::store::Signal;
 use crate::store::news::News;
+use crate::store::own::Witness;
 use crate::store::postgres::address::{Address, Driven};
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::seat::Missed;
 use crate::store::postgres::session::{Kind, Plans, Session, Verb};
 use crate::store::sql::postgres as sql;
 use crate::store::subscribers::Subscribers;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// The same news are told again after that long at the earliest.
 const REST: Duration = Duration::from_millis(10);
@@ -57,6 +59,7 @@ pub(super) struct Ear {
     subscribers: Arc<Subscribers>,
     patience: Duration,
     thread: Mutex<Option<Running>>,
+    listens: AtomicBool,
     /// Not told yet; what waits already need not wake the thread again.
     waiting: Arc<Mutex<Vec<News>>>,
     random: Mutex<fastrand::Rng>,
@@ -68,6 +71,14 @@ struct Running {
     over: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     owner: u32,
+    witness: Arc<Witness>,
+}
+
+impl Running {
+    /// The child of a fork has no such thread; one whose files were closed by other code hears nothing, and cannot be woken.
+    fn is_ours(&self, here: u32) -> bool {
+        self.owner == here && self.witness.is_there()
+    }
 }
 
 impl Ear {
@@ -79,11 +90,12 @@ impl Ear {
         random: fastrand::Rng,
     ) -> Self {
         let (thread, waiting, random) = (Mutex::default(), Arc::default(), Mutex::new(random));
-        Self { address, dialect, subscribers, patience, thread, waiting, random }
+        Self { address, dialect, subscribers, patience, thread, listens: AtomicBool::new(false), waiting, random }
     }
 
     /// From now on this process hears the others.
     pub(super) fn listen(&self) {
+        self.listens.store(true, Ordering::Release);
         self.send(Command::Listen);
     }
 
@@ -106,20 +118,24 @@ impl Ear {
     fn send(&self, command: Command) {
         let mut thread = self.thread.lock();
         let here = std::process::id();
-        if thread.as_ref().is_some_and(|running| running.owner != here) {
-            // The child of a fork has no such thread.
+        if thread.as_ref().is_some_and(|running| !running.is_ours(here)) {
             std::mem::forget(thread.take());
         }
-        if thread.is_none() {
+        let anew = thread.is_none();
+        if anew {
             *thread = self.start(here);
         }
         if let Some(running) = thread.as_ref() {
+            if anew && self.listens.load(Ordering::Acquire) {
+                drop(running.commands.send(Command::Listen));
+            }
             // It ends only with the store.
             drop(running.commands.send(command));
         }
     }
 
     fn start(&self, owner: u32) -> Option<Running> {
+        let witness = Arc::new(Witness::new().ok()?);
         let (commands, incoming) = mpsc::unbounded_channel();
         let (over, ends) = watch::channel(false);
         let mut random = self.random.lock().fork();
@@ -135,6 +151,7 @@ impl Ear {
             waiting: self.waiting.clone(),
             has_news: false,
             me,
+            witness: witness.clone(),
         };
         let named = std::thread::Builder::new().name("zjobs-ear".into());
         let blocked = Blocked::begin();
@@ -145,14 +162,14 @@ impl Ear {
             drop(drive(listener, ends));
         });
         let thread = thread.ok()?;
-        Some(Running { commands, over, thread: Some(thread), owner })
+        Some(Running { commands, over, thread: Some(thread), owner, witness })
     }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
         let Some(mut running) = self.thread.get_mut().take() else { return };
-        if running.owner != std::process::id() {
+        if !running.is_ours(std::process::id()) {
             std::mem::forget(running);
             return;
         }
@@ -168,17 +185,25 @@ impl Drop for Ear {
 /// drives the connection.
 fn drive(mut listener: Listener, mut over: watch::Receiver<bool>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let subscribers = listener.subscribers.clone();
+    let (subscribers, witness) = (listener.subscribers.clone(), listener.witness.clone());
     let (told, mut heard) = mpsc::unbounded_channel();
-    let mut listening = pin!(listener.run(told));
+    let mut listening = Box::pin(async move { listener.run(told).await });
     loop {
-        let signal = runtime.block_on(async {
+        let mut turn = Box::pin(async {
             tokio::select! {
                 _ = over.changed() => None,
                 signal = heard.recv() => signal,
                 () = &mut listening => None,
             }
         });
+        let signal = catch_unwind(AssertUnwindSafe(|| runtime.block_on(turn.as_mut())));
+        drop(turn);
+        if signal.is_err() || !witness.is_there() {
+            // Other code has closed its files. A loop without them panics, and does so again when it is dropped.
+            std::mem::forget((runtime, listening));
+            return Ok(());
+        }
+        let signal = signal.unwrap_or_default();
         let Some(signal) = signal else { return Ok(()) };
         subscribers.tell(&[signal]);
     }
@@ -196,6 +221,7 @@ struct Listener {
     has_news: bool,
     /// What our own notifications begin with: we need not be told.
     me: String,
+    witness: Arc<Witness>,
 }
 
 impl Listener {
@@ -203,7 +229,7 @@ impl Listener {
         let mut wait = FIRST_WAIT;
         loop {
             let began = Instant::now();
-            if self.serve(&told).await.is_ok() {
+            if self.serve(&told).await.is_ok() || !self.witness.is_there() {
                 return;
             }
             if began.elapsed() > PROBE {
@@ -267,6 +293,10 @@ impl Listener {
     }
 
     async fn notify(&self, session: &Session, lines: Vec<String>) -> Verb<()> {
+        if !self.witness.is_there() {
+            // The number of its socket may be somebody else's by now.
+            return Err(Error::StoreUnavailable("the connection was closed by other code".into()).into());
+        }
         let lines: Vec<String> = lines.into_iter().map(|line| format!("{} {line}", self.me)).collect();
         let channel = self.dialect.channel();
         session.once(NOTIFY, &[(&channel, Type::TEXT), (&lines, Type::TEXT_ARRAY)]).await.map(drop)

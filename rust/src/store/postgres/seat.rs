@@ -7,6 +7,7 @@
 //! repeated without harm. Otherwise the caller learns that nobody knows. All tries together take no longer than a call may,
 //! and while no connection can be opened there is one try for each call: whoever calls again paces itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment, System};
 use crate::error::{Error, Result};
+use crate::store::own::Witness;
 use crate::store::postgres::address::Address;
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::meaning::Fate;
@@ -96,6 +98,7 @@ struct Open {
     driver: Option<JoinHandle<()>>,
     runtime: Runtime,
     owner: u32,
+    witness: Witness,
     /// When it was called last, by a clock that goes on while the machine sleeps.
     used: Moment,
 }
@@ -171,8 +174,17 @@ impl Seat {
             return Err(Missed::NotSent(self.address.late(self.patience)));
         }
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
-        let run = async { timeout(left, verb(session)).await };
-        let ended = open.runtime.block_on(run);
+        let mut run = Box::pin(async { timeout(left, verb(session)).await });
+        let ended = catch_unwind(AssertUnwindSafe(|| open.runtime.block_on(run.as_mut())));
+        if !open.witness.is_there() {
+            // An event loop whose files are gone panics, and does so again when it, or what runs in it, is dropped.
+            std::mem::forget(run);
+            std::mem::forget(open);
+            let ended = ended.unwrap_or(Ok(Err(Failed::Engine(lost()))));
+            return ended.ok().and_then(Result::ok).ok_or(Missed::Lost);
+        }
+        drop(run);
+        let ended = ended.unwrap_or_else(|panic| resume_unwind(panic));
         let goes_on = match &ended {
             Ok(Ok(_)) => true,
             // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.
@@ -188,7 +200,7 @@ impl Seat {
     /// Sees to it that there is a connection.
     fn opened(&self, line: &mut Line, left: Duration) -> Result<(), Missed> {
         let here = std::process::id();
-        if line.is_of_another_process(here) {
+        if line.is_not_ours(here) {
             line.leave();
         }
         // Lets the loop notice that the server has closed an idle connection: one turn hears of it, the next acts on it.
@@ -215,6 +227,9 @@ impl Seat {
     }
 
     fn open(&self, owner: u32, left: Duration) -> Result<Open, Missed> {
+        // The first of its files: whoever closes a range of them closes this one before the others.
+        let witness = Witness::new()
+            .map_err(|error| Missed::NotSent(Error::StoreUnavailable(format!("no file is left: {error}"))))?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
@@ -229,13 +244,14 @@ impl Seat {
             Missed::Late => Missed::NotSent(self.address.late(self.patience)),
             other => other,
         })?;
-        Ok(Open { session: Some(session), driver: Some(driver), runtime, owner, used: System.moment() })
+        Ok(Open { session: Some(session), driver: Some(driver), runtime, owner, witness, used: System.moment() })
     }
 
     fn meaning(&self, missed: Missed) -> (Error, Fate) {
         match missed {
             Missed::NotSent(error) => (error, Fate::NotDone),
             Missed::Late => (self.address.late(self.patience), Fate::Unknown),
+            Missed::Lost => (lost(), Fate::Unknown),
             Missed::Failed(Failed::Engine(error)) => (error, Fate::Final),
             Missed::Failed(Failed::Postgres(error)) => (self.address.error(&error), Fate::of(&error)),
         }
@@ -249,6 +265,8 @@ pub(super) enum Missed {
     NotSent(Error),
     /// The server did not answer in time.
     Late,
+    /// Other code of this process closed the connection meanwhile.
+    Lost,
     /// It answered with an error, or the connection ended meanwhile.
     Failed(Failed),
 }
@@ -264,6 +282,14 @@ fn deadline(came: Moment, now: Moment, patience: Duration) -> Moment {
     (came + patience).max(now + patience / LEAST)
 }
 
+fn lost() -> Error {
+    Error::StoreUnavailable(
+        "other code of this process has closed the connection to PostgreSQL (os.close, os.closerange, a library that does so \
+         at a fork): another one is opened by the next call; nobody knows whether this one was done"
+            .into(),
+    )
+}
+
 fn closed() -> Error {
     Error::StoreUnavailable("the connection was closed".into())
 }
@@ -276,12 +302,14 @@ fn uncertain(error: &Error) -> Error {
 }
 
 impl Line {
-    fn is_of_another_process(&self, here: u32) -> bool {
-        self.open.as_ref().is_some_and(|open| open.owner != here)
+    /// Whether the connection is another process's, or was closed by other code of this one.
+    fn is_not_ours(&self, here: u32) -> bool {
+        self.open.as_ref().is_some_and(|open| open.owner != here || !open.witness.is_there())
     }
 
     /// In the child of a fork the connection is the parent's: it is left alone, neither ended nor closed. Its loop, too:
-    /// what one process takes out of a set of files that it waits for, the other one does not wait for any more.
+    /// what one process takes out of a set of files that it waits for, the other one does not wait for any more. Of one that
+    /// others have closed the numbers belong to somebody else by now.
     fn leave(&mut self) {
         std::mem::forget(self.open.take());
     }
@@ -289,7 +317,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if self.is_of_another_process(std::process::id()) {
+        if self.is_not_ours(std::process::id()) {
             self.leave();
         }
     }

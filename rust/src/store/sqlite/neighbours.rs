@@ -12,7 +12,6 @@
 
 mod ear;
 mod locks;
-mod own;
 mod watch;
 
 use std::path::{Path, PathBuf};

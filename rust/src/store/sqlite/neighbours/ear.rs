@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use crate::clock::Moment;
 use crate::sigmask::Blocked;
 use crate::store::news::{LONGEST, News};
-use crate::store::sqlite::neighbours::own::Own;
+use crate::store::own::Own;
 use crate::store::sqlite::neighbours::watch::Watch;
 use crate::store::sqlite::neighbours::{Hearer, LIST_KEPT, locks};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::own::Own;
+use crate::store::own::Own;
 use crate::sync::StaticMutex;
 
 /// The locks that are held here, with the process that took them: after a fork the table is a copy.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 
 use rustix::fs::{Stat, fstat};
 
@@ -23,6 +24,21 @@ impl<T: AsFd> Own<T> {
         self.file.as_ref().filter(|file| {
             fstat(file).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.opened.st_dev, self.opened.st_ino))
         })
+    }
+}
+
+/// Stands for files that a library has, which nobody else can look at: whoever closes those closes this one, too, which was
+/// opened beside them.
+#[derive(Debug)]
+pub(super) struct Witness(Own<UnixDatagram>);
+
+impl Witness {
+    pub(super) fn new() -> io::Result<Self> {
+        Own::new(UnixDatagram::unbound()?).map(Self)
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.0.get().is_some()
     }
 }
 
