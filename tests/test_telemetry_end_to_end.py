@@ -42,6 +42,14 @@ def test_the_life_of_a_job_is_told_in_order(jobs, heard):
     assert 0 <= done.queue_ms < 10_000
 
 
+def test_a_job_whose_worker_is_unknown_here_has_taken_no_time(jobs, heard):
+    app = jobs()
+    app.telemetry.attach(heard.append, events=[telemetry.JobSnoozed])
+    app.enqueue("elsewhere")
+    app.drain()
+    assert [event.result.duration_ms for event in heard] == [0]
+
+
 def test_every_way_to_end_has_its_event(jobs, heard):
     app = jobs()
 

@@ -5,6 +5,7 @@
 //! fails is kept and tried again; acks leave only when the store has answered for them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -279,7 +280,9 @@ fn told(sink: &dyn Sink, finished: &Finished) {
     let mut job = finished.running.job.clone();
     job.state = ack.to;
     let queued = job.attempted_at.map(|at| at.since(job.scheduled_at)).unwrap_or_default();
-    let duration = finished.ended.since(finished.running.started().max(Moment(1)));
+    let started = finished.running.started();
+    // No handler began: the worker is unknown here, or the job goes back as it was.
+    let duration = if started == Moment(0) { Duration::ZERO } else { finished.ended.since(started) };
     let error = ack.error.as_ref().map(|failure| failure.message.clone());
     let result = JobResult { job, duration, queued, error };
     sink.emit(match kind {
