@@ -79,9 +79,12 @@ repeat: $(BUILT) ## the suite again and again, with hasty thread switches: RUNS=
 RINGS := $(addprefix rust/src/,state.rs outcome.rs backoff.rs unique.rs limits.rs limits/quick.rs job.rs queue/finished.rs queue/jobs.rs \
   queue/delayed.rs queue/leases.rs queue/names.rs queue/ready.rs)
 
+DECISIONS := $(addprefix rust/src/store/,$(addprefix memory/,ack.rs by_hand.rs claim.rs enqueue.rs nodes.rs) \
+  $(addprefix sqlite/,ack.rs claim.rs enqueue.rs nodes.rs))
+
 mutants: $(DEPS) ## change the engine in every small way and see a test fail each time: FILES="rust/src/state.rs ..."
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
-	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS))
+	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS) $(DECISIONS))
 
 evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME ..." or --page
 	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)

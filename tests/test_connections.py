@@ -185,6 +185,16 @@ def test_sqlalchemy_connections_and_sessions_keep_to_their_transaction(jobs, pat
     assert [job.args["by"] for job in jobs.list()] == ["connection", "session"]
 
 
+class Before:
+    """Stands before a connection, as what traces statements does."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
 def test_django_connections_keep_to_their_transaction(jobs, path):
     if not settings.configured:
         settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}})
@@ -197,8 +207,9 @@ def test_django_connections_keep_to_their_transaction(jobs, path):
         jobs.enqueue("w", {"by": "100 %s"}, connection=connection, unique_key="k")
         assert jobs.enqueue("w", connection=connection, unique_key="k").conflict
         assert ids(jobs) == []
+        jobs.enqueue("w", {"by": "what stands before it"}, connection=Before(connection))
     connection.close()
-    assert [job.args["by"] for job in jobs.list()] == ["100 %s"]
+    assert [job.args["by"] for job in jobs.list()] == ["100 %s", "what stands before it"]
 
 
 OPTIONS = st.fixed_dictionaries(
