@@ -211,7 +211,7 @@ async def test_keys_that_are_taken_are_met_and_replaced_in_the_order_of_the_list
 async def test_every_part_of_a_job_comes_back(one):
     jobs, opened = one
     options = {
-        "queue": "mail", "priority": 7, "max_attempts": 3, "schedule_in": 3600, "timeout_seconds": 1.5,
+        "queue": "mail", "priority": 7, "max_attempts": 3, "schedule_in": 3600.5, "timeout_seconds": 1.5,
         "unique_key": "k", "tags": ("é", "%s"), "meta": {"%": "100 %", "n": 2**53 + 1},
     }  # fmt: skip
     args = {"text": "ü $1 %s :name", "n": [1, None]}
@@ -224,7 +224,7 @@ async def test_every_part_of_a_job_comes_back(one):
         assert getattr(told, part) == getattr(found, part), part
     assert (found.args, found.meta, found.timeout_seconds) == (args, options["meta"], 1.5)
     assert found.state is zjobs.JobState.SCHEDULED
-    assert abs(found.scheduled_at - found.inserted_at - timedelta(hours=1)) < timedelta(seconds=1)
+    assert abs(found.scheduled_at - found.inserted_at - timedelta(seconds=3600.5)) < timedelta(seconds=0.25)
 
 
 async def test_a_moment_and_no_limit_are_kept(one):
