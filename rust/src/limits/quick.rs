@@ -95,10 +95,9 @@ fn digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn blank(text: &[u8]) -> &[u8] {
-    match text.first() {
-        Some(b' ' | b'\n' | b'\r' | b'\t') => text.trim_ascii_start(),
-        _ => text,
-    }
+    // Not `trim_ascii_start`: a form feed is no blank of JSON.
+    let end = text.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(text.len());
+    &text[end..]
 }
 
 #[cfg(test)]
@@ -106,6 +105,12 @@ mod tests {
     use super::*;
     use crate::limits::thorough;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_form_feed_is_no_blank() {
+        assert!(!is_plain(b" \x0c1"));
+        assert!(thorough(b" \x0c1").is_err());
+    }
 
     #[test]
     fn usual_payloads_are_plain() {
