@@ -48,9 +48,14 @@ impl Synchronous {
 
 impl Place {
     pub(super) fn open_writer(&self) -> Result<Connection> {
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // What is no database or is damaged in its first pages is found before the mode is written into it.
         self.look(&connection).map_err(|error| self.error(&error))?;
+        // A file whose making was cut off is empty again by now. SQLite has seen its torn header before, and would make it
+        // anew with the modes that stood there.
+        if self.is_empty() {
+            connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        }
         // While several open a new file at once SQLite says that it is busy without asking whether to wait, or answers
         // with the mode that was before.
         let mode = loop {

@@ -193,6 +193,10 @@ impl Place {
         self.damage.lock().get_or_insert_with(|| error.clone());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| found.len() == 0)
+    }
+
     /// The WAL beside the file.
     pub(super) fn wal(&self) -> PathBuf {
         self.with_ending("-wal")
