@@ -135,6 +135,18 @@ impl Disk {
         self.notes().struck
     }
 
+    /// Whether the last sync of that file has failed, and it was not pressed onto the disk again since.
+    pub fn is_in_doubt(&self, name: &str) -> bool {
+        let notes = self.notes();
+        let Some(file) = notes.names.get(name) else { return false };
+        let last = notes.steps.iter().rev().find_map(|step| match step {
+            Step::NotSynced(failed) if failed == file => Some(true),
+            Step::PressedAgain(pressed, _) if pressed == file => Some(false),
+            _ => None,
+        });
+        last.unwrap_or(false)
+    }
+
     pub(crate) fn fault(&self, call: Call) -> Option<c_int> {
         let mut notes = self.notes();
         match &mut notes.fault {

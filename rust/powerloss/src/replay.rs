@@ -17,6 +17,9 @@ const SECTOR: usize = 512;
 /// The name of the database in its folder.
 pub const DATABASE: &str = "jobs.db";
 
+/// The name of its log.
+pub const LOG: &str = "jobs.db-wal";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// Not pressed yet.

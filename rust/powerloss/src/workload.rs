@@ -15,7 +15,7 @@ use zjobs_engine::sync::Arc;
 use zjobs_engine::{Error, Job, JobId, Name, NewJob, NodeId, Result, State, Store};
 
 use crate::disk::{Disk, Fault, Step};
-use crate::replay::DATABASE;
+use crate::replay::{DATABASE, LOG};
 
 const NODE: NodeId = NodeId(7);
 
@@ -279,6 +279,10 @@ impl Session {
     /// As another program with the file open does.
     fn checkpoint(&mut self) {
         let mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][self.random.usize(..4)];
+        // Who comes between a failed sync and the repair is told by the system that all is well: nobody can protect it.
+        if self.disk.is_in_doubt(LOG) {
+            return;
+        }
         // Errors that only another program is told of are its own to mend.
         let fault = self.disk.set_fault(None);
         if let Ok(other) = Connection::open(self.disk.folder().join(DATABASE)) {
