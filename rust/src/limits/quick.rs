@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_form_feed_is_no_blank() {
         assert!(!is_plain(b" \x0c1"));
-        assert!(thorough(b" \x0c1").is_err());
+        assert!(thorough("args", b" \x0c1").is_err());
     }
 
     #[test]
