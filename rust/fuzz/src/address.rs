@@ -30,8 +30,8 @@ pub(crate) fn run(data: &[u8]) {
     if FILES.iter().any(|option| after.contains(option) || before.contains(option)) {
         return;
     }
-    let texts = input.variables.iter().map(|(_, value)| *value);
-    if texts.chain([&*format!("{before}{after}")]).any(|text| text.contains(SECRET)) {
+    let texts = input.variables.iter().map(|(_, value)| value.replace('\0', ""));
+    if texts.chain([format!("{before}{after}")]).any(|text| text.contains(SECRET)) {
         return; // only what is put where a password stands is one
     }
     if before.contains('?') && before.contains('=') {

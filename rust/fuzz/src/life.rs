@@ -140,7 +140,8 @@ fn finish(job: &mut Job, end: End<'_>) {
     assert!(ack.delay.is_none_or(|delay| delay <= limits::DELAY));
     if let Some(error) = &ack.error {
         assert!(error.message.len() <= limits::ERROR_MESSAGE_BYTES && error.traceback.len() <= limits::TRACEBACK_BYTES);
-        assert!(!format!("{error:?}").contains("\\0"), "NUL is kept");
+        let texts = [&error.kind, &error.message, &error.traceback];
+        assert!(texts.iter().all(|text| !text.contains('\0')), "NUL is kept");
     }
     (job.state, job.attempt) = (ack.to, ack.attempt);
 }
