@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDelta, PyType};
@@ -24,9 +25,14 @@ impl Imported {
     }
 
     pub(crate) fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        let object = self.cell.get_or_try_init(py, || -> PyResult<Py<PyAny>> {
-            Ok(py.import(self.module)?.getattr(self.name)?.unbind())
-        })?;
+        if self.cell.get(py).is_none() {
+            // Imported before the cell is touched: the child of a fork that another thread makes meanwhile would find it busy
+            // for ever.
+            let object = py.import(self.module)?.getattr(self.name)?.unbind();
+            // Another thread may have been first, with the same object.
+            drop(self.cell.set(py, object));
+        }
+        let object = self.cell.get(py).ok_or_else(|| PyRuntimeError::new_err("an import was lost"))?;
         Ok(object.bind(py))
     }
 }
