@@ -71,6 +71,20 @@ def postgres_url(database_url: str, schema: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store of each kind, for tests that open it in other processes."""
+    match request.param:
+        case "memory":
+            return "memory://"
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/jobs.db"
+        case "postgres":
+            return request.getfixturevalue("postgres_url")
+        case other:
+            raise AssertionError(other)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     match request.param:
         case "memory":

@@ -5,7 +5,6 @@ import threading
 
 import psutil
 import psycopg
-import pytest
 
 import zjobs
 from zjobs import Supervisor
@@ -34,13 +33,6 @@ def with_workers(app):
         return "fine"
 
     return app
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request, tmp_path):
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/jobs.db"}[request.param]
 
 
 def test_a_supervisor_that_starts_and_stops_hundreds_of_times_grows_nothing(url):

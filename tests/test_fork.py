@@ -160,17 +160,6 @@ def test_children_of_one_parent_are_nodes_of_their_own(run_script):
     assert len(set(nodes)) == len(nodes) == 3, done.stderr
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request, tmp_path):
-    match request.param:
-        case "memory":
-            return "memory://"
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/jobs.db"
-        case _:
-            return request.getfixturevalue("postgres_url")
-
-
 WAYS = {
     "fork",
     "process, fork",

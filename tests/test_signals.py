@@ -21,17 +21,6 @@ JOBS = """
 """
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request, tmp_path):
-    match request.param:
-        case "memory":
-            return "memory://"
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/jobs.db"
-        case _:
-            return request.getfixturevalue("postgres_url")
-
-
 def test_a_supervisor_within_a_host_leaves_every_signal_as_it_is(url, run_script):
     done = run_script(
         JOBS

@@ -8,7 +8,8 @@ import pytest
 
 from zjobs import _engine
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+# Behind: some tools have the names of packages of tests.
+sys.path.append(str(Path(__file__).parents[2] / "tools"))
 import check_wheel
 
 
