@@ -28,7 +28,8 @@ export PYO3_PYTHON := $(PYTHON)
 TURN = $(PY) tools/turn.py
 CARGO = $(TURN) cargo
 MODELS = $(CARGO) run --locked --quiet --profile test --manifest-path rust/models/Cargo.toml
-MATURIN = VIRTUAL_ENV="$(abspath $(VENV))" $(TURN) $(VENV)/bin/maturin
+# It has pip install what the package needs, which says a hundred lines.
+MATURIN = PIP_QUIET=1 VIRTUAL_ENV="$(abspath $(VENV))" $(TURN) $(VENV)/bin/maturin
 DEPS := $(VENV)/.deps-installed
 BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
