@@ -175,7 +175,7 @@ impl Seat {
         }
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
         let mut run = Box::pin(async { timeout(left, verb(session)).await });
-        let ended = catch_unwind(AssertUnwindSafe(|| open.runtime.block_on(run.as_mut())));
+        let ended = drive(&open.runtime, run.as_mut());
         if !open.witness.is_there() {
             // An event loop whose files are gone panics, and does so again when it, or what runs in it, is dropped.
             std::mem::forget(run);
@@ -203,19 +203,16 @@ impl Seat {
         if line.is_not_ours(here) {
             line.leave();
         }
-        // Lets the loop notice that the server has closed an idle connection: one turn hears of it, the next acts on it.
-        let gone = |open: &Open| {
-            if System.moment().since(open.used) < IDLE {
-                return open.session.as_ref().is_none_or(Session::is_closed);
-            }
-            open.runtime.block_on(async {
-                tokio::task::yield_now().await;
-                tokio::task::yield_now().await;
-            });
-            open.session.as_ref().is_none_or(Session::is_closed)
-        };
-        if line.open.as_ref().is_some_and(gone) {
-            line.open = None;
+        let gone = line.open.as_ref().map(|open| {
+            // Lets the loop notice that the server has closed an idle connection: one turn hears of it, the next acts on it.
+            let turned =
+                if System.moment().since(open.used) < IDLE { Ok(()) } else { drive(&open.runtime, two_turns()) };
+            turned.map(|()| open.session.as_ref().is_none_or(Session::is_closed))
+        });
+        match gone {
+            Some(Err(_broken)) => line.leave(),
+            Some(Ok(true)) => line.open = None,
+            Some(Ok(false)) | None => {}
         }
         if line.open.is_none() {
             line.unreachable = true;
@@ -234,16 +231,23 @@ impl Seat {
             .enable_all()
             .build()
             .map_err(|error| Missed::NotSent(Error::StoreUnavailable(format!("no event loop: {error}"))))?;
-        let connect = async {
+        let mut connect = Box::pin(async {
             let (session, connection) =
                 timeout(left, self.address.connect(self.plans, &self.dialect)).await.map_err(|_| Missed::Late)??;
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok::<_, Missed>((session, driver))
-        };
-        let (session, driver) = runtime.block_on(connect).map_err(|missed| match missed {
-            Missed::Late => Missed::NotSent(self.address.late(self.patience)),
-            other => other,
-        })?;
+        });
+        let connected = drive(&runtime, connect.as_mut());
+        if !witness.is_there() {
+            std::mem::forget((connected, connect, runtime));
+            return Err(Missed::NotSent(closed()));
+        }
+        drop(connect);
+        let (session, driver) =
+            connected.unwrap_or_else(|panic| resume_unwind(panic)).map_err(|missed| match missed {
+                Missed::Late => Missed::NotSent(self.address.late(self.patience)),
+                other => other,
+            })?;
         Ok(Open { session: Some(session), driver: Some(driver), runtime, owner, witness, used: System.moment() })
     }
 
@@ -275,6 +279,17 @@ impl From<Failed> for Missed {
     fn from(failed: Failed) -> Self {
         Self::Failed(failed)
     }
+}
+
+/// Drives a loop until the work is done. A loop panics when other code has closed its files, and again when it is dropped:
+/// then it is left as it is.
+fn drive<T>(runtime: &Runtime, work: impl Future<Output = T>) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)))
+}
+
+async fn two_turns() {
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
 }
 
 /// When a call that came at some time must be over. One that has waited for most of its time in line still gets a try.
