@@ -86,7 +86,7 @@ fn refused<T: From<i8>>() -> T {
 mod tests {
     use std::ffi::CString;
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, FromRawFd};
 
     use super::*;
 
@@ -187,5 +187,18 @@ mod tests {
         assert_eq!(host.open(libc::O_RDWR), first);
         give_back(first);
         give_back(reads);
+    }
+
+    #[test]
+    fn the_locks_of_a_host_whose_file_took_the_number_of_one_that_was_parked_stay_too() {
+        let (closes, mut takes) = (Host::new("closes"), Host::new("takes"));
+        let parked = closes.open(libc::O_RDWR);
+        give_back(parked);
+        // SAFETY: what a careless program does: the number of a file of ours becomes that of a file of its own.
+        takes.file = unsafe { File::from_raw_fd(libc::dup2(takes.file.as_raw_fd(), parked)) };
+        assert!(takes.asks(libc::F_SETLK));
+        give_back(takes.open(libc::O_RDWR));
+        assert!(takes.is_locked());
+        assert_ne!(closes.open(libc::O_RDWR), parked, "what is parked and lost is handed out no more");
     }
 }

@@ -74,6 +74,16 @@ impl Table {
         ours
     }
 
+    /// Drops what stayed open and was closed by somebody else meanwhile: the number is free, or that of another file.
+    fn forget_lost(&mut self) {
+        let parked: Vec<c_int> = self.files.values().flat_map(|file| &file.closed).copied().collect();
+        for fd in parked {
+            if !self.is_still_ours(fd) {
+                self.forget(fd);
+            }
+        }
+    }
+
     fn has_parked(&self) -> bool {
         self.files.values().any(|file| !file.closed.is_empty())
     }
@@ -81,6 +91,7 @@ impl Table {
     /// Closes what SQLite has closed, except where that would drop locks: of ours, or of somebody else in the process.
     /// Looks at all files: the log of a file that the other copy has deleted meanwhile is opened and closed no more.
     fn sweep(&mut self) -> c_int {
+        self.forget_lost();
         let foreign = self.foreign();
         let mut over = Vec::new();
         for ((identity, _), file) in &mut self.files {
@@ -94,19 +105,18 @@ impl Table {
             }
         }
         self.files.retain(|_, file| !file.all.is_empty());
-        // What leads elsewhere by now is somebody else's to close.
-        let (ours, others): (Vec<_>, Vec<_>) = over.into_iter().partition(|fd| self.is_still_ours(*fd));
-        for fd in ours.iter().chain(&others) {
+        for fd in &over {
             self.keys.remove(fd);
         }
-        ours.into_iter().map(really_close).min().unwrap_or(0)
+        over.into_iter().map(really_close).min().unwrap_or(0)
     }
 
     /// The files of which the process has descriptors that are none of ours.
     fn foreign(&self) -> Option<HashSet<Identity>> {
         let entries = std::fs::read_dir("/proc/self/fd").ok()?;
         let open = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
-        Some(open.filter(|fd| !self.keys.contains_key(fd)).filter_map(regular).collect())
+        let foreign = open.filter(|fd| !self.keys.contains_key(fd) || !self.is_still_ours(*fd));
+        Some(foreign.filter_map(regular).collect())
     }
 
     /// In the child of a fork: closes all, so that the parent's locks end with the parent.
@@ -184,7 +194,9 @@ pub(crate) fn take_parked(path: &CStr, access: Access) -> Option<c_int> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the path is a C string, and the kernel fills the whole of what is read after it said so.
     let found = unsafe { (libc::stat(path.as_ptr(), found.as_mut_ptr()) == 0).then(|| found.assume_init()) }?;
-    hold().files.get_mut(&((found.st_dev, found.st_ino), access))?.closed.pop()
+    let mut table = hold();
+    table.forget_lost();
+    table.files.get_mut(&((found.st_dev, found.st_ino), access))?.closed.pop()
 }
 
 /// SQLite is done with a descriptor.
