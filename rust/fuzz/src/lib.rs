@@ -35,7 +35,7 @@ const fn target(name: &'static str, run: fn(&[u8]), short: u32) -> Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    target("address", address::run, 10_000),
+    target("address", address::run, 20_000),
     target("arguments", arguments::run, 50_000),
     target("backoff", backoff::run, 100_000),
     target("claim-sqlite", rows_sqlite::claim, 3_000),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Arbitrary;
 use zjobs_engine::backoff::Backoff;
 use zjobs_engine::job::{Job, Name, NodeId, Priority};
 use zjobs_engine::limits;
@@ -10,10 +10,11 @@ use zjobs_engine::outcome::{Again, Failure, Outcome, RescueReason, rescue, settl
 use zjobs_engine::state::{Attempts, Event, State, TRANSITIONS};
 use zjobs_engine::{JobId, Lease, Timestamp};
 
-use crate::words::{assert_shown, made};
+use crate::words::{self, assert_shown, made};
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
+    Claim,
     By(u8),
     Settle(End<'a>),
     Rescue(bool),
@@ -31,13 +32,12 @@ enum End<'a> {
 }
 
 pub(crate) fn run(data: &[u8]) {
-    let mut u = Unstructured::new(data);
-    let Ok(max_attempts) = u.int_in_range(1..=5_u32) else { return };
-    let mut job = new(max_attempts);
-    let Ok(steps) = u.arbitrary_iter::<Step<'_>>() else { return };
-    for step in steps.map_while(Result::ok) {
+    let Some((max_attempts, steps)) = data.split_first() else { return };
+    let mut job = new(u32::from(max_attempts % 5) + 1);
+    for step in words::steps::<Step<'_>>(steps).take(200) {
         let before = job.clone();
         match step {
+            Step::Claim => by_hand(&mut job, Event::Claim),
             Step::By(number) => by_hand(&mut job, Event::ALL[usize::from(number) % Event::ALL.len()]),
             Step::Settle(end) => finish(&mut job, end),
             Step::Rescue(died) => {

@@ -37,7 +37,10 @@ fn signal(u: &mut Unstructured<'_>) -> arbitrary::Result<Signal> {
     Ok(match u.int_in_range(0..=5)? {
         0 => Signal::Ready(words::queue(u)?),
         1 => Signal::Due(Timestamp(u.arbitrary()?)),
-        2 => Signal::Cancel(u.arbitrary_iter::<i64>()?.map(|id| id.map(JobId)).collect::<Result<_, _>>()?),
+        2 => {
+            let count = u.int_in_range(0..=200)?;
+            Signal::Cancel((0..count).map(|_| u.arbitrary().map(JobId)).collect::<Result<_, _>>()?)
+        }
         3 => Signal::Control(words::queue(u)?),
         4 => Signal::Settled,
         _ => Signal::Orphaned,

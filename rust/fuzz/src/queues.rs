@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Arbitrary;
 use zjobs_engine::Timestamp;
 use zjobs_engine::job::{JobId, Name, NodeId, Priority};
 use zjobs_engine::outcome::RescueReason;
@@ -14,13 +14,7 @@ use zjobs_engine::queue::names::{Names, Symbol};
 use zjobs_engine::queue::ready::Ready;
 use zjobs_engine::state::State;
 
-use crate::words::made;
-
-/// All steps that the bytes give.
-fn steps<'a, T: Arbitrary<'a>>(data: &'a [u8]) -> impl Iterator<Item = T> {
-    let mut u = Unstructured::new(data);
-    std::iter::from_fn(move || if u.is_empty() { None } else { u.arbitrary().ok() })
-}
+use crate::words::{made, steps};
 
 #[derive(Debug, Arbitrary)]
 enum Move {

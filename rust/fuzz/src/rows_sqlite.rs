@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Arbitrary;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, named_params, params_from_iter};
 use zjobs_engine::Timestamp;
@@ -11,7 +11,7 @@ use zjobs_engine::store::sql::sqlite as sql;
 use zjobs_engine::store::sqlite::{COLUMNS, fuzzing};
 
 use crate::names::tables;
-use crate::words::{assert_shown, made};
+use crate::words::{self, assert_shown, made};
 
 /// What can stand in a column.
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -25,6 +25,18 @@ enum Cell<'a> {
     /// SQLite keeps any bytes as text.
     Garbled(&'a [u8]),
     Blob(&'a [u8]),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Edit<'a> {
+    column: u8,
+    cell: Cell<'a>,
+}
+
+/// Few ones: most that are let in make a row that is no job, or none that is claimed.
+fn edits(data: &[u8], most: u8) -> Vec<Edit<'_>> {
+    let Some((count, rest)) = data.split_first() else { return Vec::new() };
+    words::steps(rest).take(usize::from(count % most)).collect()
 }
 
 impl ToSql for Cell<'_> {
@@ -85,11 +97,8 @@ fn with<T>(look: impl FnOnce(&Connection) -> T) -> T {
 /// Anything in any column is a job, or an error.
 pub(crate) fn decode(data: &[u8]) {
     let mut cells = SOUND;
-    let mut u = Unstructured::new(data);
-    for _ in 0..8 {
-        if let (Ok(place), Ok(cell)) = (u.choose_index(cells.len()), u.arbitrary()) {
-            cells[place] = cell;
-        }
+    for edit in edits(data, 8) {
+        cells[usize::from(edit.column) % cells.len()] = edit.cell;
     }
     with(|connection| {
         let mut statement = made(connection.prepare_cached(
@@ -106,19 +115,9 @@ pub(crate) fn decode(data: &[u8]) {
     }
 }
 
-#[derive(Debug, Arbitrary)]
-struct Edit<'a> {
-    column: u8,
-    cell: Cell<'a>,
-}
-
 /// What the schema lets into one row never keeps the job beside it from being claimed, and reads as a job.
 pub(crate) fn claim(data: &[u8]) {
-    let Ok(edits) =
-        Unstructured::new(data).arbitrary_iter().map(|all| all.flatten().take(4).collect::<Vec<Edit<'_>>>())
-    else {
-        return;
-    };
+    let edits = edits(data, 5);
     with(|connection| {
         made(connection.execute_batch("BEGIN"));
         let claimed = edited_and_claimed(connection, &edits);

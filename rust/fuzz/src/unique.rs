@@ -13,19 +13,89 @@ use crate::words::{assert_shown, made};
 
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {
-    fields: Vec<&'a str>,
+    fields: Vec<Word<'a>>,
     period: Option<u64>,
     now: i64,
-    one: &'a str,
-    other: &'a str,
+    one: Text<'a>,
+    /// None when it is the same again.
+    other: Option<Text<'a>>,
+}
+
+/// What the caller names in `unique_by`.
+#[derive(Debug, Arbitrary)]
+enum Word<'a> {
+    Worker,
+    Queue,
+    Args,
+    Argument(u8),
+    Any(&'a str),
+}
+
+/// A text that stands for arguments.
+#[derive(Debug, Arbitrary)]
+enum Text<'a> {
+    Made(Tree<'a>),
+    Any(&'a str),
+}
+
+/// JSON, with few names, so that they meet.
+#[derive(Debug, Arbitrary)]
+enum Tree<'a> {
+    Null,
+    Truth(bool),
+    Whole(i64),
+    Real(f64),
+    Text(&'a str),
+    List(Vec<Tree<'a>>),
+    Map(Vec<(u8, Tree<'a>)>),
+}
+
+fn name(number: u8) -> String {
+    char::from(b'a' + number % 4).to_string()
+}
+
+impl Word<'_> {
+    fn field(&self) -> Field {
+        match self {
+            Word::Worker => Field::parse("worker"),
+            Word::Queue => Field::parse("queue"),
+            Word::Args => Field::parse("args"),
+            Word::Argument(number) => Field::parse(&name(*number)),
+            Word::Any(word) => Field::parse(word),
+        }
+    }
+}
+
+impl Tree<'_> {
+    fn value(&self) -> Value {
+        match self {
+            Tree::Null => Value::Null,
+            Tree::Truth(truth) => (*truth).into(),
+            Tree::Whole(number) => (*number).into(),
+            Tree::Real(number) => (*number).into(),
+            Tree::Text(text) => (*text).into(),
+            Tree::List(all) => all.iter().map(Tree::value).collect(),
+            Tree::Map(all) => all.iter().map(|(number, tree)| (name(*number), tree.value())).collect(),
+        }
+    }
+}
+
+impl Text<'_> {
+    fn text(&self) -> String {
+        match self {
+            Text::Made(tree) => tree.value().to_string(),
+            Text::Any(text) => (*text).to_owned(),
+        }
+    }
 }
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    let fields: Vec<_> = input.fields.iter().map(|word| Field::parse(word)).collect();
+    let fields: Vec<_> = input.fields.iter().map(Word::field).collect();
+    let (one, other) = (input.one.text(), input.other.as_ref().unwrap_or(&input.one).text());
     let period = input.period.map(Duration::from_nanos);
     let key = |args: &str| -> Result<_> { derive(&fields, period, "w", "q", args.as_bytes(), Timestamp(input.now)) };
-    for args in [input.one, input.other] {
+    for args in [&one, &other] {
         match key(args) {
             Ok(key) => drop(made(Unique::by_key(&key, UniqueStrategy::IgnoreNew))),
             Err(error) => {
@@ -35,8 +105,8 @@ pub(crate) fn run(data: &[u8]) {
             }
         }
     }
-    let (Ok(one), Ok(other)) = (parsed(input.one), parsed(input.other)) else { return };
-    let (Ok(key_of_one), Ok(key_of_other)) = (key(input.one), key(input.other)) else { return };
+    let (Ok(key_of_one), Ok(key_of_other)) = (key(&one), key(&other)) else { return };
+    let (Ok(one), Ok(other)) = (parsed(&one), parsed(&other)) else { return };
     let written_otherwise = serde_json::to_string_pretty(&one).unwrap_or_default();
     assert_eq!(key(&written_otherwise).ok().as_ref(), Some(&key_of_one), "spaces make another key");
     assert_eq!(key_of_one == key_of_other, equal(&fields, &one, &other), "{one} and {other}");

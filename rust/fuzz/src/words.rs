@@ -1,10 +1,16 @@
 //! Values that several targets make of a fuzzer's bytes.
 
-use arbitrary::{Result, Unstructured};
+use arbitrary::{Arbitrary, Result, Unstructured};
 use zjobs_engine::job::Name;
 
 /// Letters that a queue's name may have.
 const LETTERS: &[u8; 39] = b"abcdefghijklmnopqrstuvwxyz0123456789_.-";
+
+/// All steps that the bytes give.
+pub(crate) fn steps<'a, T: Arbitrary<'a>>(data: &'a [u8]) -> impl Iterator<Item = T> {
+    let mut u = Unstructured::new(data);
+    std::iter::from_fn(move || if u.is_empty() { None } else { u.arbitrary().ok() })
+}
 
 /// A name of a queue; few letters, so that names meet.
 pub(crate) fn queue(u: &mut Unstructured<'_>) -> Result<Name> {

@@ -24,6 +24,11 @@ fn kept(kind: &str, target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
+/// Chance alone.
+fn strange(random: &mut fastrand::Rng) -> Vec<u8> {
+    (0..random.usize(1..=1_024)).map(|_| random.u8(..)).collect()
+}
+
 /// A neighbour of what is kept: a few small changes, as a fuzzer makes them.
 fn neighbour(inputs: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     let mut input = if inputs.is_empty() { Vec::new() } else { inputs[random.usize(..inputs.len())].clone() };
@@ -72,8 +77,9 @@ fn try_short(name: &str) {
         try_one(target, input);
     }
     let mut random = fastrand::Rng::with_seed(1);
-    for _ in 0..target.short {
-        try_one(target, &neighbour(&inputs, &mut random));
+    for turn in 0..target.short {
+        let input = if turn % 2 == 0 { strange(&mut random) } else { neighbour(&inputs, &mut random) };
+        try_one(target, &input);
     }
 }
 
