@@ -207,7 +207,7 @@ def missed(
     if policy is CatchUp.ALL:
         run = _newest(schedule, last_tick, now, BOUND)
     else:
-        run = schedule.between(max(last_tick, now - GRACE), now)
+        run = schedule.between(now - min(GRACE, now - last_tick), now)
         if not run and policy is CatchUp.LATEST:
             run = _newest(schedule, last_tick, now, 1)
     left_out = schedule.between(last_tick, run[0] if run else now, BOUND + 1)
@@ -218,7 +218,8 @@ def _newest(schedule: Schedule, start: datetime, end: datetime, count: int) -> l
     """The newest ``count`` ticks in ``(start, end]``, by looking back twice as far each time."""
     reach = timedelta(minutes=1)
     while True:
-        since = max(start, end - reach)
+        # Not `end - reach`, which may lie before the first day there is.
+        since = end - min(reach, end - start)
         ticks = schedule.between(since, end, 2 * count)
         if len(ticks) >= 2 * count:
             return _newest_of_many(schedule, since, end, count)

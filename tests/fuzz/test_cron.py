@@ -93,6 +93,8 @@ def test_in_utc_it_agrees_with_cronsim_where_both_know_the_expression(fields, mo
 
 @short(100)
 @given(FIELDS, MOMENTS, st.timedeltas(timedelta(0), timedelta(days=400)), st.sampled_from(list(CatchUp)))
+@example("0 0 1 1 *", datetime(1, 1, 1, tzinfo=UTC), timedelta(seconds=5), CatchUp.ALL)
+@example("0 0 1 1 *", datetime(1, 1, 1, tzinfo=UTC), timedelta(seconds=5), CatchUp.NONE)
 def test_what_was_missed_is_run_or_left_out_and_never_both(fields, last, away, policy):
     try:
         schedule = Schedule(fields)
