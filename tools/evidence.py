@@ -111,10 +111,13 @@ def prove(claim: Claim, depth: str, at: str) -> Result:
     """Runs the proof; all that it prints goes to a file of its own."""
     command = claim.command(depth)
     LOGS.mkdir(exist_ok=True)
+    # A make within a make takes over the variables that the outer one was given: ARGS means something else to each target.
+    outer = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     began = time.monotonic()
     with (LOGS / f"{claim.name}.log").open("w+", encoding="utf-8", errors="replace") as log:
         code = subprocess.run(
-            command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         ).returncode
         log.seek(0)
         lines = [line.strip() for line in log if line.strip()]

@@ -19,7 +19,7 @@ _SPEC.loader.exec_module(evidence)
 INVARIANTS = tomllib.loads(evidence.INVARIANTS.read_text("utf-8"))["invariant"]
 MAKEFILE = """
 good:
-\t@echo proved: 3 things, $(SIZE) deep
+\t@echo proved: 3 things, $(SIZE) deep$(ARGS)
 silent:
 \t@echo all is well
 broken:
@@ -73,6 +73,12 @@ def test_a_proof_is_shown_by_its_last_word_and_its_exit_code(folder):
     assert good.command == "make good SIZE=7"
     assert not evidence.prove(claim("silent"), "short", "abc").passed
     assert not evidence.prove(claim("broken"), "short", "abc").passed
+
+
+def test_what_the_run_itself_was_given_is_not_handed_on_to_the_proof(folder, monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=!\\ --only\\ good SIZE=9")
+    monkeypatch.setenv("ARGS", "! --only good")
+    assert evidence.prove(claim("good", full={"SIZE": 8}), "full", "1234567").said == "3 things, 8 deep"
 
 
 def test_a_depth_that_a_claim_does_not_have_is_the_next_that_is_less_deep():
