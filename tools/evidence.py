@@ -111,7 +111,7 @@ def prove(claim: Claim, depth: str, at: str) -> Result:
     """Runs the proof; all that it prints goes to a file of its own."""
     command = claim.command(depth)
     LOGS.mkdir(exist_ok=True)
-    # A make within a make takes over the variables that the outer one was given: ARGS means something else to each target.
+    # A make within a make takes over the variables of the outer one: ARGS means something else to each target.
     outer = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"}
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     began = time.monotonic()
