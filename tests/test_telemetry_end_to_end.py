@@ -212,6 +212,49 @@ def test_a_listener_that_blocks_delays_its_own_job_only(jobs, gate):
         assert app.result(blocked, 30) == 0
 
 
+def test_a_listener_that_blocks_holds_up_no_other_job_s_end(jobs, gate, eventually):
+    # In memory the slot that ran a job tells of its end, and waits.
+    app = jobs(queues={"default": 10})
+    told = []
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    def listener(event):
+        gate.wait()
+        told.append(event.result.job.id)
+
+    app.telemetry.attach(listener, "job_completed")
+    with app:
+        many = [act.enqueue() for _ in range(5)] + [act.options(schedule_in=0.2).enqueue() for _ in range(4)]
+        eventually(lambda: all(app.get(job).state is JobState.COMPLETED for job in many))
+        assert told == []
+        gate.set()
+    assert sorted(told) == [job.id for job in many]
+
+
+def test_a_stop_does_not_wait_for_a_listener_that_never_returns(jobs, gate, eventually):
+    app = jobs()
+    told = []
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    def listener(event):
+        told.append(event.result.job.id)
+        gate.wait()
+
+    app.telemetry.attach(listener, "job_completed")
+    app.start()
+    job = act.enqueue()
+    eventually(lambda: told)
+    app.stop(0)
+    assert app.get(job).state is JobState.COMPLETED
+    gate.set()
+
+
 def test_a_listener_may_detach_itself_enqueue_and_control(jobs, eventually):
     app = jobs()
     seen = []
@@ -222,10 +265,10 @@ def test_a_listener_may_detach_itself_enqueue_and_control(jobs, eventually):
 
     def listener(event):
         app.telemetry.detach(handle)
+        app.telemetry.attach(seen.append, "job_completed")
         act.enqueue()
         app.pause_queue("other")
         app.scale_queue("default", 4)
-        app.telemetry.attach(seen.append, "job_completed")
 
     handle = app.telemetry.attach(listener, "job_completed")
     with app:

@@ -61,7 +61,8 @@ def test(kind: str, chosen: list[str]) -> tuple[int, int] | None:
         return run([*command, "--", *(chosen or PURE)], environment)
     environment["RUSTFLAGS"] = f"-Zsanitizer={kind} -Cforce-frame-pointers=yes"
     environment["TSAN_OPTIONS"] = f"suppressions={HOME / 'tools' / 'tsan.supp'} halt_on_error=1"
-    built = ["-Zbuild-std"] if kind == "thread" else []
+    # Examples in comments are linked with a standard library that was not built anew.
+    built = ["-Zbuild-std", "--lib", "--tests"] if kind == "thread" else []
     command = ["cargo", "+nightly", "test", *built, "--locked", "--target", TARGET, *PACKAGES]
     # Half of the usual threads: memory costs several times as much here.
     return run([*command, "--", "--test-threads=2", *chosen], environment)

@@ -31,6 +31,7 @@ from zjobs.rows import (
     Staged,
 )
 from zjobs.store import Listener, Store
+from zjobs.telemetry import Telemetry
 from zjobs.worker import Registered
 
 __all__ = [
@@ -399,7 +400,7 @@ class Engine:
         cls,
         store: Store,
         queues: Sequence[tuple[str, int, int | None, str]],
-        emit: Callable[[Any], object],
+        telemetry: Telemetry,
         *,
         name: str,
         poll_interval_ms: int,

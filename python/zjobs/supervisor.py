@@ -114,7 +114,7 @@ class Supervisor(AsyncControl, Schedules):
         self._engine = engine = Engine(
             self._store,
             [(q.name, q.concurrency, q.prefetch, q.stuck.value) for q in self._queues],
-            self._telemetry.emit,
+            self._telemetry,
             name=self._name,
             poll_interval_ms=self._poll,
             rescue_interval_ms=self._rescue,

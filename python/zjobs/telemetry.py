@@ -1,8 +1,9 @@
 """What happens, told to whoever asked.
 
-Handlers are called synchronously on the thread where the event happens. A handler that raises is logged and counted
-and harms no job; Ctrl-C that comes while one runs on the main thread still reaches the program. With no handler for a
-kind of event, the engine does not even build it.
+Handlers are called synchronously on the thread where the event happens. What happens on a thread of the engine is told
+by one more thread, in order, so that a handler that blocks holds up no other job. A handler that raises is logged and
+counted and harms no job; Ctrl-C that comes while one runs on the main thread still reaches the program. With no handler
+for a kind of event, the engine does not even build it.
 
 `EVENTS` is the one table of names, shared by logging, metrics and traces, in the order of the engine's own.
 """
@@ -255,6 +256,7 @@ class Telemetry:
         self._handlers: list[tuple[Handler, ...]] = [()] * len(EVENTS)
         self._mask = 0
         self._errors = 0
+        self._dropped = 0
         self._on_mask = on_mask
 
     @property
@@ -267,6 +269,11 @@ class Telemetry:
         """How many times a handler has raised, or was not called because handlers nested too deep."""
         return self._errors
 
+    @property
+    def dropped(self) -> int:
+        """How many events nobody was told of: 10 000 before them still waited for handlers that took too long."""
+        return self._dropped
+
     def wants(self, kind_index: int) -> bool:
         """Whether anybody wants events of the kind with this place in `EVENTS`."""
         return bool(self._mask >> kind_index & 1)
@@ -277,7 +284,9 @@ class Telemetry:
         """Calls ``handler(event)`` for each event from now on.
 
         Args:
-            handler: A plain function. It is called on the thread where the event happens, and the job waits for it.
+            handler: A plain function. It is called on the thread where the event happens, which waits for it: that of
+                the call that enqueues, or of the job. What the engine itself finds out (ends that are stored, rescues,
+                outages) is told by a thread for that alone; up to 10 000 events wait for it.
             events: Classes or names of `EVENTS`, one or many; ``None`` means all.
 
         Returns:
@@ -325,6 +334,13 @@ class Telemetry:
             self._depth.now = depth
         if interrupt is not None:
             raise interrupt
+
+    def count_dropped(self, count: int) -> None:
+        """Notes that so many events were dropped, for whoever hands events over."""
+        with self._lock:
+            self._dropped += count
+        with contextlib.suppress(BaseException):
+            _LOG.warning("telemetry handlers are too slow: %d events were dropped, and nobody was told of them", count)
 
     def _subscribe(self, subscriptions: tuple[Subscription, ...]) -> None:
         self._subscriptions = subscriptions

@@ -10,9 +10,27 @@ use std::cell::Cell;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
+use crate::sync::thread::{Builder, JoinHandle};
+
 std::thread_local! {
     /// What is blocked where a thread of ours was started.
     static OUTSIDE: Cell<Option<SigSet>> = const { Cell::new(None) };
+}
+
+/// Starts a thread of ours.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let known = OUTSIDE.get();
+    let blocked = Blocked::begin();
+    let outside = known.map_or(blocked.outside, |known| Outside(Some(known)));
+    Builder::new().name(name.to_owned()).spawn(move || {
+        outside.note();
+        run();
+    })
+}
+
+/// Whether this thread is ours.
+pub fn is_ours() -> bool {
+    OUTSIDE.get().is_some()
 }
 
 /// All signals but those by which a thread learns of its own fault.
@@ -34,25 +52,20 @@ fn all() -> SigSet {
 
 /// Threads that are started while this lives inherit that signals are blocked: not even their first moment takes one.
 #[derive(Debug)]
-pub struct Blocked {
+struct Blocked {
     outside: Outside,
 }
 
 /// What was blocked before.
 #[derive(Debug, Clone, Copy)]
-pub struct Outside(Option<SigSet>);
+struct Outside(Option<SigSet>);
 
 impl Blocked {
     /// Blocks them on this thread, which gets them back later. A model checker has one thread for all.
-    pub fn begin() -> Self {
+    fn begin() -> Self {
         let models = cfg!(any(feature = "loom", feature = "shuttle"));
         let outside = if models { None } else { all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() };
         Self { outside: Outside(outside) }
-    }
-
-    /// What a thread that is started now should [`Outside::note`].
-    pub fn outside(&self) -> Outside {
-        self.outside
     }
 }
 
@@ -66,7 +79,7 @@ impl Drop for Blocked {
 
 impl Outside {
     /// This thread is ours.
-    pub fn note(self) {
+    fn note(self) {
         OUTSIDE.set(self.0);
     }
 }
@@ -103,21 +116,20 @@ mod tests {
 
     #[test]
     fn a_thread_of_ours_blocks_signals_except_while_it_is_lent() {
-        let blocked = Blocked::begin();
-        let outside = blocked.outside();
-        let thread = std::thread::Builder::new().spawn(move || {
-            outside.note();
-            let before = (blocks(Signal::SIGTERM), blocks(Signal::SIGSEGV));
+        let (tell, told) = std::sync::mpsc::channel();
+        let seen = move || {
+            let before = (is_ours(), blocks(Signal::SIGTERM), blocks(Signal::SIGSEGV));
             let lent = Lent::begin();
             let twice = Lent::begin();
             drop(twice);
             let meanwhile = blocks(Signal::SIGTERM);
             drop(lent);
-            (before, meanwhile, blocks(Signal::SIGTERM))
-        });
-        drop(blocked);
-        assert!(!blocks(Signal::SIGTERM));
-        assert_eq!(thread.unwrap().join().unwrap(), ((true, false), false, true));
+            tell.send((before, meanwhile, blocks(Signal::SIGTERM))).unwrap();
+        };
+        // What it starts itself is as it is.
+        spawn("one", move || spawn("another", seen).unwrap().join().unwrap()).unwrap().join().unwrap();
+        assert!(!blocks(Signal::SIGTERM) && !is_ours());
+        assert_eq!(told.recv().unwrap(), ((true, true, false), false, true));
     }
 
     #[test]

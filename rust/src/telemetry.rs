@@ -126,13 +126,15 @@ impl Event {
     }
 }
 
-/// Tell someone. Called on the thread where the event happens, never while a lock of the engine is held; must not
-/// panic and must return soon.
+/// Tell someone. Called on the thread where the event happens, or, when that is one of the engine's own, on the teller's;
+/// never while a lock of the engine is held. Must not panic.
 pub trait Sink: Send + Sync {
     /// Whether events of this kind are wanted now.
     fn wants(&self, kind: Kind) -> bool;
     /// Takes one event.
     fn emit(&self, event: Event);
+    /// Hears how many events were dropped, because those before them took too long.
+    fn dropped(&self, _count: u64) {}
 }
 
 /// Nobody listens.

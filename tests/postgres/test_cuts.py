@@ -173,6 +173,37 @@ def test_a_worker_that_is_cut_off_loses_its_job_writes_nothing_late_and_works_ag
     assert runs == [(1, "cut off"), (1, "other"), (2, "cut off")]
 
 
+def test_a_listener_that_blocks_when_it_hears_of_an_outage_stops_no_heartbeat(server, url, proxy, eventually):
+    worker = zjobs.Supervisor(through(url, server, proxy), rescue_interval_ms=1000)
+    other, runs, gate = zjobs.Supervisor(url), [], threading.Event()
+    told = []
+
+    @worker.worker
+    def act() -> None:
+        runs.append(1)
+        assert gate.wait(SOON)
+
+    def listener(event):
+        told.append(event)
+        assert gate.wait(SOON)
+
+    worker.telemetry.attach(listener, ["store_unavailable", "store_recovered"])
+    with worker:
+        job = other.enqueue("act")
+        eventually(lambda: runs)
+        proxy.judge = lambda _: "cut"
+        eventually(lambda: told)
+        proxy.judge = lambda _: "pass"
+        until = time.monotonic() + 2 * LEASE
+        while time.monotonic() < until:
+            other.rescue_stuck()
+            time.sleep(0.1)
+        gate.set()
+        assert other.wait(job, SOON).attempt == 1
+    assert (runs, other.get(job).crashes) == ([1], 0)
+    assert [type(event) for event in told] == [zjobs.telemetry.StoreUnavailable, zjobs.telemetry.StoreRecovered]
+
+
 def test_a_network_that_drops_everything_blocks_no_call_for_long(server, schema, proxy):
     url = through(server.url, server, proxy)
     store = zjobs.PostgresStore(url, schema=schema, call_timeout_seconds=1)

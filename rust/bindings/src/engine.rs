@@ -66,11 +66,11 @@ pub(crate) fn retention((completed, cancelled, discarded): RetentionTuple) -> Re
 impl Engine {
     /// An engine that is not started; a plain client until then.
     #[new]
-    #[pyo3(signature = (store, queues, emit, *, name, poll_interval_ms, rescue_interval_ms, retention))]
+    #[pyo3(signature = (store, queues, telemetry, *, name, poll_interval_ms, rescue_interval_ms, retention))]
     fn new(
         store: &Bound<'_, PyAny>,
         queues: Vec<QueueTuple>,
-        emit: Py<PyAny>,
+        telemetry: Py<PyAny>,
         name: String,
         poll_interval_ms: u64,
         rescue_interval_ms: u64,
@@ -90,7 +90,7 @@ impl Engine {
             retention: self::retention(retention),
             ..Config::default()
         };
-        let sink = Arc::new(PySink::new(emit));
+        let sink = Arc::new(PySink::new(telemetry));
         let engine = runtime::Engine::new(store_of(store)?, config, Arc::new(System), sink.clone(), random());
         let core = Core::new(engine.map_err(raised)?, store.clone().unbind())?;
         Ok(Self { core: Arc::new(core), sink })
@@ -332,7 +332,7 @@ impl Engine {
 
     // Handlers often refer to their supervisor, which owns this: without these two, none would ever be collected.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(self.sink.handler())?;
+        visit.call(self.sink.telemetry())?;
         // While slots or contexts share the core, its references are theirs as well.
         if Arc::strong_count(&self.core) == 1 {
             self.core.traverse(&visit)?;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use zjobs_engine::outcome::RescueReason;
@@ -13,19 +14,19 @@ use crate::job::Job;
 
 /// Hands events to a Python `Telemetry`, when it wants them.
 pub(crate) struct PySink {
-    emit: Py<PyAny>,
+    telemetry: Py<PyAny>,
     mask: AtomicU32,
 }
 
 impl PySink {
-    /// `emit` takes one event.
-    pub(crate) fn new(emit: Py<PyAny>) -> Self {
-        Self { emit, mask: AtomicU32::new(0) }
+    /// `telemetry` has `emit(event)` and `count_dropped(count)`.
+    pub(crate) fn new(telemetry: Py<PyAny>) -> Self {
+        Self { telemetry, mask: AtomicU32::new(0) }
     }
 
     /// Who is told.
-    pub(crate) fn handler(&self) -> &Py<PyAny> {
-        &self.emit
+    pub(crate) fn telemetry(&self) -> &Py<PyAny> {
+        &self.telemetry
     }
 
     /// Which kinds are wanted from now on.
@@ -41,7 +42,13 @@ impl Sink for PySink {
 
     fn emit(&self, event: Event) {
         let _ = Python::try_attach(|py| {
-            told(py, || translated(py, event).and_then(|event| self.emit.call1(py, (event,))));
+            told(py, || self.telemetry.call_method1(py, intern!(py, "emit"), (translated(py, event)?,)));
+        });
+    }
+
+    fn dropped(&self, count: u64) {
+        let _ = Python::try_attach(|py| {
+            told(py, || self.telemetry.call_method1(py, intern!(py, "count_dropped"), (count,)));
         });
     }
 }

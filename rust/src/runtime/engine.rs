@@ -20,6 +20,7 @@ use crate::runtime::rescuer::{self};
 use crate::runtime::running::{Lane, Running};
 use crate::runtime::shared::Shared;
 use crate::runtime::stager::Agenda;
+use crate::runtime::teller::Teller;
 use crate::runtime::waiters::{SettledCall, Waiters};
 use crate::runtime::watchdog::{Deadlines, timed_out};
 use crate::store::{Attention, CronTick, Enqueued, Store, Subscriber, Ticked};
@@ -51,7 +52,7 @@ impl Engine {
             blocks: store.blocks(),
             store,
             clock,
-            sink,
+            sink: Arc::new(Teller::new(sink)),
             node: Node::new(random),
             pool: Pool::new(&config.queues),
             backlog: Backlog::default(),

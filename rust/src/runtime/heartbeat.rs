@@ -17,7 +17,7 @@ use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::shared::Shared;
 use crate::store::{Heartbeat as Beat, Pulse, Store};
 use crate::sync::Arc;
-use crate::telemetry::{Event, Kind};
+use crate::telemetry::{Event, Kind, Sink};
 
 /// Beats.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::runtime::rescuer::Rescuer;
 use crate::runtime::role::{Seated, Service, Stopper, Surroundings};
 use crate::runtime::stager::Stager;
 use crate::runtime::watchdog::Watchdog;
-use crate::sigmask::Blocked;
+use crate::sigmask;
 use crate::store::Pulse;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Ordering};
@@ -59,7 +59,7 @@ impl Crew {
             stopper.stop();
         }
         for thread in self.threads {
-            // A handler of telemetry may stop the engine from one of these very threads.
+            // Where no thread can be had to tell, a listener may stop the engine from one of these very threads.
             if thread.thread().id() != thread::current().id() {
                 drop(thread.join());
             }
@@ -136,13 +136,10 @@ impl Engine {
         }
     }
 
-    // The one place that starts threads of the engine.
     fn spawn(&self) -> Crew {
         let services: Vec<Service> = self.roles().into_iter().map(Service::new).collect();
         let stoppers = services.iter().map(Service::stopper).collect();
         let shared = &self.shared;
-        let blocked = Blocked::begin();
-        let outside = blocked.outside();
         let threads = services
             .into_iter()
             .filter_map(|service| {
@@ -153,11 +150,7 @@ impl Engine {
                     outage: shared.outage.clone(),
                     beat: shared.config.heartbeat,
                 };
-                let run = move || {
-                    outside.note();
-                    service.run(&around);
-                };
-                thread::Builder::new().name("zjobs-service".into()).spawn(run).ok()
+                sigmask::spawn("zjobs-service", move || service.run(&around)).ok()
             })
             .collect();
         Crew { stoppers, threads }
@@ -245,9 +238,11 @@ impl Engine {
         }
     }
 
-    /// Writes the acks that wait, and waits for those on their way; not for threads of the engine.
+    /// Writes the acks that wait, waits for those on their way, and until listeners have heard of them; not for threads
+    /// of the engine.
     pub fn flush_all(&self) {
         acker::flush_all(&self.shared);
+        self.shared.sink.wait_told();
     }
 
     fn flush(&self) {
@@ -271,6 +266,7 @@ impl Engine {
         if let Err(error) = shared.store.depart(node, Duration::ZERO) {
             shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
         }
+        shared.sink.close(shared.config.cancel_grace, &*shared.clock);
         // Under the lock: a start sets its own host after it has taken the phase.
         let phase = self.phase.lock();
         if matches!(*phase, Phase::Stopped) {

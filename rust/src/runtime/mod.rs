@@ -1,7 +1,8 @@
 //! The engine and its roles.
 //!
 //! Threads, never more than these: one *service* thread where the store never waits; with a store that may wait, one
-//! each for the heartbeat, the claimer, the acker and the upkeep. Slots belong to the host (Python threads, an event
+//! each for the heartbeat, the claimer, the acker and the upkeep; and one that tells listeners, once there is something to
+//! tell. Slots belong to the host (Python threads, an event
 //! loop); they pull work with [`Engine::next`] and hand outcomes back with [`Engine::finish`].
 //!
 //! Everything here takes time and storage as arguments, so that a single-threaded simulator can drive the same code.
@@ -25,6 +26,7 @@ pub mod sabotage;
 mod sabotage;
 pub mod shared;
 pub mod stager;
+pub mod teller;
 pub mod waiters;
 pub mod watchdog;
 

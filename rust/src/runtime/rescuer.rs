@@ -7,7 +7,7 @@ use crate::runtime::role::{Now, Role, Wake};
 use crate::runtime::shared::Shared;
 use crate::store::Store;
 use crate::sync::Arc;
-use crate::telemetry::{Event, Kind};
+use crate::telemetry::{Event, Kind, Sink};
 
 /// Jobs per call.
 const BATCH: usize = 500;

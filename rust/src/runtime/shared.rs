@@ -14,19 +14,19 @@ use crate::runtime::role::{Alarm, Outage};
 use crate::runtime::running::Running;
 use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::stager::Agenda;
+use crate::runtime::teller::Teller;
 use crate::runtime::waiters::Waiters;
 use crate::runtime::watchdog::Deadlines;
 use crate::state::State;
 use crate::store::{Attention, QueueRow, Store};
 use crate::sync::{Arc, AtomicU32, RwLock};
-use crate::telemetry::Sink;
 
 /// What the roles, the slots and the callers of one node share.
 pub struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) blocks: bool,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) sink: Arc<Teller>,
     pub(crate) config: Config,
     pub(crate) node: Node,
     pub(crate) pool: Pool,

@@ -6,7 +6,6 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -17,7 +16,7 @@ use tokio_postgres::AsyncMessage;
 
 use crate::error::Error;
 use crate::job::JobId;
-use crate::sigmask::Blocked;
+use crate::sigmask;
 use crate::store::Signal;
 use crate::store::news::News;
 use crate::store::own::Witness;
@@ -27,6 +26,7 @@ use crate::store::postgres::seat::Missed;
 use crate::store::postgres::session::{Kind, Plans, Session, Verb};
 use crate::store::sql::postgres as sql;
 use crate::store::subscribers::Subscribers;
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// The same news are told again after that long at the earliest.
@@ -153,15 +153,8 @@ impl Ear {
             me,
             witness: witness.clone(),
         };
-        let named = std::thread::Builder::new().name("zjobs-ear".into());
-        let blocked = Blocked::begin();
-        let outside = blocked.outside();
         // Without the thread, or its loop, everybody looks by themselves.
-        let thread = named.spawn(move || {
-            outside.note();
-            drop(drive(listener, ends));
-        });
-        let thread = thread.ok()?;
+        let thread = sigmask::spawn("zjobs-ear", move || drop(drive(listener, ends))).ok()?;
         Some(Running { commands, over, thread: Some(thread), owner, witness })
     }
 }
@@ -175,7 +168,7 @@ impl Drop for Ear {
         }
         // Nobody hears it who has ended already.
         running.over.send_replace(true);
-        if let Some(thread) = running.thread.take().filter(|one| one.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = running.thread.take().filter(|one| one.thread().id() != thread::current().id()) {
             drop(thread.join());
         }
     }

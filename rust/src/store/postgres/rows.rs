@@ -9,7 +9,7 @@ use crate::job::{Details, Job, JobId, Lease, Name, Payload, Priority};
 use crate::state::State;
 use crate::store::json;
 use crate::store::postgres::session::Verb;
-use crate::store::postgres::types::{At, Id, Json};
+use crate::store::postgres::types::{At, Id, Json, Words};
 use crate::sync::Arc;
 
 /// The columns of every statement that gives jobs.
@@ -80,8 +80,8 @@ fn details(row: &Row) -> Verb<Option<Arc<Details>>> {
 /// The tags. Whoever writes a row by hand may give an array with NULLs, which are passed over, or of two dimensions, which
 /// counts as empty: a row that were no job would take the others with it that were claimed together.
 fn tags(row: &Row) -> Vec<Name> {
-    let words: Vec<Option<&str>> = row.try_get::<_, Option<_>>(18).ok().flatten().unwrap_or_default();
-    words.into_iter().flatten().map(Name::stored).collect()
+    let words = row.try_get::<_, Option<Words<'_>>>(18).ok().flatten();
+    words.into_iter().flat_map(|Words(words)| words).flatten().map(Name::stored).collect()
 }
 
 fn payload(Json(text): Json<'_>) -> Payload {

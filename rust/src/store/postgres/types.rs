@@ -88,3 +88,21 @@ impl<'a> FromSql<'a> for Json<'a> {
 
     accepts!(JSON, JSONB);
 }
+
+/// The texts of a `text[]` of one dimension.
+#[derive(Debug, Clone)]
+pub(super) struct Words<'a>(pub(super) Vec<Option<&'a str>>);
+
+impl<'a> FromSql<'a> for Words<'a> {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Boxed> {
+        // The driver takes as much memory as the head asks for, which follows three other numbers. Each text has its length
+        // before it.
+        let told = raw.get(12..16).map_or(Ok(0), |length| length.try_into().map(i32::from_be_bytes))?;
+        if usize::try_from(told)? > raw.len() / 4 {
+            return Err(format!("{told} texts do not fit in {} bytes", raw.len()).into());
+        }
+        Ok(Self(Vec::from_sql(kind, raw)?))
+    }
+
+    accepts!(TEXT_ARRAY);
+}

@@ -7,14 +7,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use crate::clock::Moment;
-use crate::sigmask::Blocked;
+use crate::sigmask;
 use crate::store::news::{LONGEST, News};
 use crate::store::own::Own;
 use crate::store::sqlite::neighbours::watch::Watch;
 use crate::store::sqlite::neighbours::{Hearer, LIST_KEPT, locks};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 
 /// So many lines are taken before they are told: under a flood most of them say the same.
@@ -43,13 +43,7 @@ impl Ear {
         let (heard, folder) = (Own::new(socket.try_clone()?)?, folder.to_owned());
         let over = Arc::new(AtomicBool::new(false));
         let ends = over.clone();
-        let ear = std::thread::Builder::new().name("zjobs-ear".into());
-        let blocked = Blocked::begin();
-        let outside = blocked.outside();
-        let thread = ear.spawn(move || {
-            outside.note();
-            listen(&heard, &ends, &folder, &hearer);
-        })?;
+        let thread = sigmask::spawn("zjobs-ear", move || listen(&heard, &ends, &folder, &hearer))?;
         Ok(Self { socket: Own::new(socket)?, over, thread: Some(thread), owner: std::process::id() })
     }
 }
@@ -70,7 +64,7 @@ impl Drop for Ear {
             return;
         };
         drop(socket.shutdown(std::net::Shutdown::Both));
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             drop(thread.join());
         }
     }
