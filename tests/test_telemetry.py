@@ -121,6 +121,15 @@ def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, cap
     assert caplog.records[0].exc_info[0] is error
 
 
+def test_events_that_nobody_was_told_of_are_counted_and_logged(caplog):
+    hub = Telemetry()
+    assert hub.dropped == 0
+    hub.count_dropped(2)
+    hub.count_dropped(3)
+    assert (hub.dropped, hub.errors) == (5, 0)
+    assert "too slow: 3 events were dropped" in caplog.records[1].message
+
+
 def test_ctrl_c_in_a_handler_reaches_the_program_when_everybody_has_been_told(caplog):
     hub, heard = Telemetry(), []
 

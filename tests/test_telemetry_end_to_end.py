@@ -234,6 +234,30 @@ def test_a_listener_that_blocks_holds_up_no_other_job_s_end(jobs, gate, eventual
     assert sorted(told) == [job.id for job in many]
 
 
+def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path, gate, eventually):
+    app = zjobs.Supervisor(f"sqlite:///{tmp_path}/jobs.db")
+    told = []
+
+    @app.worker
+    def act() -> None:
+        pass
+
+    def listener(event):
+        told.append(event.result.job.id)
+        gate.wait()
+
+    app.telemetry.attach(listener, "job_completed")
+    with app:
+        act.enqueue()
+        eventually(lambda: told)
+        app.enqueue_many([act.job()] * 12_000)
+        eventually(lambda: app.count_by_state()[JobState.COMPLETED] == 12_001)
+        gate.set()
+    # The last ends are stored a moment before they are told.
+    assert len(told) == len(set(told)) >= 10_001
+    assert app.telemetry.dropped == 12_001 - len(told) > 0
+
+
 def test_a_stop_does_not_wait_for_a_listener_that_never_returns(jobs, gate, eventually):
     app = jobs()
     told = []
