@@ -1,4 +1,4 @@
-"""Stops what still runs when the interpreter begins to end."""
+"""Stops what still runs when the interpreter begins to end, and takes leave of what goes on nevertheless."""
 
 import atexit
 import concurrent.futures.thread  # its own hook has to come after ours, so that handlers may use its threads until then
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from zjobs.errors import NotStarted
 
 if TYPE_CHECKING:
+    from zjobs._engine import Engine
     from zjobs.supervisor import Supervisor
 
-__all__ = ["stop_at_exit"]
+__all__ = ["depart_at_exit", "stop_at_exit"]
 
 _LOG = logging.getLogger("zjobs")
 _LOCK = threading.Lock()
 _started: "weakref.WeakSet[Supervisor]" = weakref.WeakSet()
 _hooked: list[object] = []
+_left: "list[Engine]" = []
 
 
 def stop_at_exit(supervisor: "Supervisor") -> None:
@@ -35,6 +37,23 @@ def stop_at_exit(supervisor: "Supervisor") -> None:
         with contextlib.suppress(RuntimeError):  # the interpreter is ending already
             register(_stop_all)
             _hooked.append(concurrent.futures.thread)
+
+
+def depart_at_exit(engine: "Engine") -> None:
+    """Has the store told, at the last moment, that the process of these handlers ends though they do not.
+
+    Until then it beats for them. Their jobs go back with their attempts, as after any stop, and not as after a crash.
+    """
+    with _LOCK:
+        _left.append(engine)
+        if len(_left) == 1:
+            # After all threads that the interpreter waits for: as long as they run, a handler may run beside them.
+            atexit.register(_depart_all)
+
+
+def _depart_all() -> None:
+    for engine in _left:
+        engine.depart()
 
 
 def _stop_all() -> None:

@@ -18,7 +18,7 @@ from zjobs import connections
 from zjobs._control import JobRows
 from zjobs._control_async import AsyncControl
 from zjobs._engine import Engine, end_calls
-from zjobs._exit import stop_at_exit
+from zjobs._exit import depart_at_exit, stop_at_exit
 from zjobs._runner import LoopCrew, ThreadCrew, run_here
 from zjobs._scheduler import Scheduler
 from zjobs._schedules import Schedules
@@ -376,7 +376,8 @@ class Supervisor(AsyncControl, Schedules):
             timeout: Seconds to wait for jobs in flight; by default ``shutdown_timeout_seconds``.
 
         Returns:
-            The ids of jobs whose handlers ignore the stop. They stay leased to this process until they end.
+            The ids of jobs whose handlers ignore the stop. They stay leased to this process until they end; when the
+            process ends first, they go back with their attempts.
 
         Raises:
             NotStarted: It does not run.
@@ -396,11 +397,13 @@ class Supervisor(AsyncControl, Schedules):
     def _stop(self, wait: float) -> tuple[int, ...]:
         self._scheduler.stop()
         self._threads.dismiss()
-        stuck: list[int] = []
+        stuck: list[int] | None = None
         try:
             # It looks for signals while it waits, and raises what a handler of signals raised when it is done.
             stuck = self._engine.stop(wait)
         finally:
+            if stuck != []:
+                depart_at_exit(self._engine)
             if not stuck:
                 self._threads.join(_GRACE)
             self._loop.stop()

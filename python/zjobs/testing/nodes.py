@@ -64,6 +64,18 @@ class Nodes:
         on.store.depart(BOB, 30)
         assert on.store.nodes() == []
 
+    def test_a_departure_that_is_announced_again_has_a_new_grace(self, on: Harness) -> None:
+        job = on.running()
+        for _ in range(3):
+            on.store.depart(ALICE, 5)
+            on.advance(4)
+            assert on.store.rescue() == []
+            assert on.beat(ALICE).alive
+        on.advance(2)
+        assert [one.job.id for one in on.store.rescue()] == [job.id]
+        on.store.depart(ALICE, 5)
+        assert not on.beat(ALICE).alive
+
     # --- rescue ---
 
     def test_jobs_of_a_silent_node_are_taken_back(self, on: Harness) -> None:

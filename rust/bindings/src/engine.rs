@@ -262,6 +262,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Says that the process ends while handlers run on. Nothing for an engine that runs, or whose handlers have ended.
+    fn depart(&self, py: Python<'_>) {
+        if self.core.check_fork().is_ok() {
+            py.detach(|| self.core.engine.depart());
+        }
+    }
+
     /// Makes a stop that waits for handlers go on to its next step.
     fn hurry(&self) {
         self.core.engine.hurry();

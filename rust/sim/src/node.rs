@@ -315,7 +315,15 @@ impl Node {
             }
             Life::Draining(_) | Life::Interrupted(_) => {
                 let stopped = self.engine.part();
-                if stopped.stuck.is_empty() { Life::Gone } else { Life::Lingering }
+                if stopped.stuck.is_empty() {
+                    Life::Gone
+                } else {
+                    // Every other process ends now, though it may take its time.
+                    if self.number % 2 == 1 {
+                        self.engine.depart();
+                    }
+                    Life::Lingering
+                }
             }
             Life::Lingering => Life::Gone,
             life @ (Life::Up | Life::Frozen(_) | Life::Gone) => life,

@@ -58,6 +58,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(4);
 pub(crate) const POLL: Duration = Duration::from_secs(1);
 pub(crate) const RESCUE: Duration = Duration::from_secs(1);
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const DEPARTURE: Duration = Duration::from_millis(1500);
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) const KEPT: Retention = Retention {
     completed: Some(Duration::from_secs(6)),
@@ -134,6 +135,7 @@ impl Plan {
             ack_window: Duration::from_millis(20),
             ack_batch: 4,
             cancel_grace: GRACE,
+            departure: DEPARTURE,
             unknown_worker: Duration::from_secs(3600),
         }
     }

@@ -34,6 +34,9 @@ pub struct Config {
     pub ack_batch: usize,
     /// How long a handler may go on after it was asked to stop.
     pub cancel_grace: Duration,
+    /// How long after its last word the jobs of a process that ends while they run may be taken by others: long enough to
+    /// lose four of the words that follow each other, short enough that a deploy does not wait.
+    pub departure: Duration,
     /// How long jobs of unknown workers are put back before they fail: a rolling deploy's length.
     pub unknown_worker: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Config {
             ack_window: Duration::from_millis(2),
             ack_batch: 256,
             cancel_grace: Duration::from_secs(3),
+            departure: Duration::from_millis(1500),
             unknown_worker: Duration::from_secs(3600),
         }
     }
@@ -61,6 +65,11 @@ impl Config {
     /// The share of the ttl at whose end a node stops trusting its own lease, before anyone else may act on it.
     pub fn trust(&self) -> Duration {
         self.ttl * 3 / 4
+    }
+
+    /// Between two words of a process that ends.
+    pub fn departure_beat(&self) -> Duration {
+        self.departure / 5
     }
 
     /// Refuses settings that contradict each other.

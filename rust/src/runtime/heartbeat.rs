@@ -101,6 +101,10 @@ impl Role for Heartbeat {
                 if shared.blocks && !sabotage::is_on(Sabotage::FollowSignalsOnly) {
                     shared.follow_all(store);
                 }
+                if shared.node.departs() {
+                    store.depart(shared.node.id(), shared.config.departure)?;
+                    return Ok(Wake::At(now.moment + shared.config.departure_beat()));
+                }
                 Ok(Wake::At(now.moment + shared.config.heartbeat))
             }
             Pulse::Dead => {

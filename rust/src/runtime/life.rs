@@ -107,6 +107,7 @@ impl Engine {
         let shared = &self.shared;
         self.hurry.store(false, Ordering::Release);
         shared.node.reincarnate();
+        shared.node.set_departs(false);
         if let Pulse::Dead = beat(shared, &*shared.store, shared.clock.moment())? {
             return Err(Error::Internal("the store refused a new incarnation".into()));
         }
@@ -216,6 +217,25 @@ impl Engine {
         self.lingers.store(true, Ordering::Release);
         self.stop_lingering();
         Stopped { stuck }
+    }
+
+    /// The process ends, and handlers do not: their jobs go back, with their attempts refunded, when it has been silent
+    /// for [`departure`](crate::Config::departure). Until then it says so again and again. Nothing for an engine that was
+    /// not stopped, or whose handlers have ended.
+    pub fn depart(&self) {
+        let phase = self.phase.lock();
+        if !matches!(*phase, Phase::Lingering(_)) {
+            return;
+        }
+        let shared = &self.shared;
+        let node = shared.node.id();
+        shared.node.set_departs(true);
+        drop(phase);
+        // Here, too: the process may have ended before the service has had its turn.
+        if let Err(error) = shared.store.depart(node, shared.config.departure) {
+            shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
+        }
+        shared.heartbeat_alarm.ring();
     }
 
     /// Makes a stop that waits for handlers go on to its next step.

@@ -3,7 +3,7 @@
 use crate::clock::Moment;
 use crate::job::NodeId;
 use crate::runtime::sabotage::{self, Sabotage};
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The identity of a running node. An incarnation that was declared dead is never used again.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct Node {
     id: Mutex<NodeId>,
     trusted_until: AtomicU64,
     starts: AtomicU64,
+    departs: AtomicBool,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -22,6 +23,7 @@ impl Node {
             id: Mutex::new(id),
             trusted_until: AtomicU64::new(0),
             starts: AtomicU64::new(0),
+            departs: AtomicBool::new(false),
             random: Mutex::new(random),
         }
     }
@@ -52,6 +54,16 @@ impl Node {
         if self.id() == id {
             self.trusted_until.store(0, Ordering::Release);
         }
+    }
+
+    /// Whether the process is at its end: each beat is a departure.
+    pub fn departs(&self) -> bool {
+        self.departs.load(Ordering::Acquire)
+    }
+
+    /// The process is at its end, or a start shows that it is not.
+    pub fn set_departs(&self, departs: bool) {
+        self.departs.store(departs, Ordering::Release);
     }
 
     /// The old incarnation is dead or over: takes a new one, not yet trusted.

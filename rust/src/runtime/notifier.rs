@@ -3,7 +3,7 @@
 use crate::runtime::claimer;
 use crate::runtime::shared::Shared;
 use crate::store::{Attention, Signal, Subscriber};
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Ordering, Weak};
 
 /// The node's ear.
 #[derive(Debug)]
@@ -42,7 +42,10 @@ impl Subscriber for Notifier {
             Signal::Cancel(ids) => shared.cancel_running(ids),
             Signal::Control(queue) => shared.follow(queue),
             Signal::Settled => shared.waiters.tell(),
-            Signal::Orphaned => shared.rescue_alarm.ring(),
+            Signal::Orphaned => {
+                shared.orphaned.store(true, Ordering::Release);
+                shared.rescue_alarm.ring();
+            }
         }
     }
 }

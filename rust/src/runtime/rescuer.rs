@@ -2,26 +2,32 @@
 
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::Result;
 use crate::runtime::role::{Now, Role, Wake};
 use crate::runtime::shared::Shared;
 use crate::store::Store;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::telemetry::{Event, Kind, Sink};
 
 /// Jobs per call.
 const BATCH: usize = 500;
 
+/// After this much more than a departure's grace it is over by every clock.
+const MARGIN: Duration = Duration::from_millis(100);
+
 /// Looks for dead nodes.
 #[derive(Debug)]
 pub struct Rescuer {
     shared: Arc<Shared>,
+    /// When the grace is over of a node that was said to end.
+    again: Option<Moment>,
 }
 
 impl Rescuer {
     /// The role for this node.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, again: None }
     }
 }
 
@@ -31,12 +37,20 @@ impl Role for Rescuer {
     }
 
     fn slack(&self) -> Duration {
-        self.shared.config.rescue / 4
+        if self.again.is_some() { Duration::ZERO } else { self.shared.config.rescue / 4 }
     }
 
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
-        let full = rescue(&self.shared, store)? == BATCH;
-        Ok(Wake::At(if full { now.moment } else { now.moment + self.shared.config.rescue }))
+        let config = &self.shared.config;
+        if self.shared.orphaned.swap(false, Ordering::AcqRel) {
+            self.again = Some(now.moment + config.departure + MARGIN);
+        }
+        if rescue(&self.shared, store)? == BATCH {
+            return Ok(Wake::At(now.moment));
+        }
+        self.again = self.again.filter(|again| *again > now.moment);
+        let next = now.moment + config.rescue;
+        Ok(Wake::At(self.again.map_or(next, |again| again.min(next))))
     }
 }
 

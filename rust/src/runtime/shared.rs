@@ -19,7 +19,7 @@ use crate::runtime::waiters::Waiters;
 use crate::runtime::watchdog::Deadlines;
 use crate::state::State;
 use crate::store::{Attention, QueueRow, Store};
-use crate::sync::{Arc, AtomicU32, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, RwLock};
 
 /// What the roles, the slots and the callers of one node share.
 pub struct Shared {
@@ -38,6 +38,8 @@ pub struct Shared {
     pub(crate) claim_alarm: Arc<Alarm>,
     pub(crate) heartbeat_alarm: Arc<Alarm>,
     pub(crate) rescue_alarm: Arc<Alarm>,
+    /// A node has ended or will soon; the rescuer has not looked since.
+    pub(crate) orphaned: AtomicBool,
     pub(crate) claiming: Vec<AtomicU32>,
     pub(crate) claims: OpenClaims,
     pub(crate) outage: Arc<Outage>,

@@ -279,10 +279,22 @@ mod tests {
     #[test]
     fn quick_listeners_hear_all_in_order_however_much_it_is() {
         let (ear, teller, hears) = ear(None);
-        leave(&teller, 0..5 * MOST);
-        teller.wait_told();
+        for part in 0..5 {
+            leave(&teller, part * MOST..(part + 1) * MOST);
+            teller.wait_told();
+        }
         assert!(numbers(&hears).into_iter().eq(0..5 * MOST));
         assert_eq!(*ear.dropped.lock(), 0);
+    }
+
+    #[test]
+    fn what_comes_faster_than_it_can_be_told_is_told_in_order_or_counted() {
+        let (ear, teller, hears) = ear(None);
+        leave(&teller, 0..5 * MOST);
+        teller.wait_told();
+        let heard = numbers(&hears);
+        assert!(heard.is_sorted() && heard.len() >= MOST);
+        assert_eq!(heard.len() + *ear.dropped.lock(), 5 * MOST);
     }
 
     #[test]

@@ -19,9 +19,9 @@ impl News {
     /// itself, and a busy worker would wake everybody all the time.
     pub fn of(signal: &Signal) -> Vec<Self> {
         match signal {
-            Signal::Settled | Signal::Orphaned => Vec::new(),
+            Signal::Settled => Vec::new(),
             Signal::Cancel(ids) => ids.chunks(IDS).map(|ids| Self(Signal::Cancel(ids.to_vec()))).collect(),
-            Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) => vec![Self(signal.clone())],
+            Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned => vec![Self(signal.clone())],
         }
     }
 
@@ -44,18 +44,21 @@ impl News {
                 format!("cancel {}", ids.join(" "))
             }
             Signal::Control(queue) => format!("control {queue}"),
-            Signal::Settled | Signal::Orphaned => String::new(),
+            Signal::Orphaned => "orphaned".to_owned(),
+            Signal::Settled => String::new(),
         }
     }
 
     /// Reads a line; nothing when it is none of ours.
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
-        let (word, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+        let line = std::str::from_utf8(line).ok()?;
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let signal = match word {
             "ready" => Signal::Ready(Name::queue(rest).ok()?),
             "due" => Signal::Due(Timestamp(rest.parse().ok()?)),
             "cancel" => Signal::Cancel(rest.split(' ').map(|id| id.parse().map(JobId)).collect::<Result<_, _>>().ok()?),
             "control" => Signal::Control(Name::queue(rest).ok()?),
+            "orphaned" => Signal::Orphaned,
             _ => return None,
         };
         Some(Self(signal))
@@ -71,8 +74,13 @@ mod tests {
     fn news_come_back_as_they_were_and_fit_a_line() {
         let queue = Name::queue(&"q".repeat(64)).unwrap();
         let ids: Vec<_> = (0..100).map(|n| JobId(i64::MAX - n)).collect();
-        let signals =
-            [Signal::Ready(queue.clone()), Signal::Due(Timestamp(-5)), Signal::Cancel(ids), Signal::Control(queue)];
+        let signals = [
+            Signal::Ready(queue.clone()),
+            Signal::Due(Timestamp(-5)),
+            Signal::Cancel(ids),
+            Signal::Control(queue),
+            Signal::Orphaned,
+        ];
         for news in signals.iter().flat_map(News::of) {
             let line = news.line();
             assert!(line.len() <= LONGEST, "{}", line.len());

@@ -341,8 +341,18 @@ impl Store for PostgresStore {
     }
 
     fn depart(&self, node: NodeId, grace: Duration) -> Result<()> {
-        self.leaving.lock().push(node);
-        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::depart(session, node, grace).await)
+        let mut leaving = self.leaving.lock();
+        let is_new = !leaving.contains(&node);
+        if is_new {
+            leaving.push(node);
+        }
+        drop(leaving);
+        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::depart(session, node, grace).await)?;
+        if is_new && !grace.is_zero() {
+            // Its jobs are to be taken when the grace is over, and not when somebody happens to look.
+            self.tell(&[Signal::Orphaned]);
+        }
+        Ok(())
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {

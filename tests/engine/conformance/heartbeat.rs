@@ -60,6 +60,20 @@ pub fn a_node_declared_dead_never_comes_back(on: &dyn Fixture) {
     }
 }
 
+pub fn a_departure_that_is_announced_again_has_a_new_grace(on: &dyn Fixture) {
+    let job = on.running(ALICE, new_job());
+    for _ in 0..3 {
+        on.store().depart(ALICE, secs(5)).unwrap();
+        on.advance(secs(4));
+        assert!(on.store().rescue(9).unwrap().is_empty());
+        assert!(matches!(on.beat(ALICE, &[job.id]), Pulse::Alive { .. }));
+    }
+    on.advance(secs(2));
+    assert_eq!(on.store().rescue(9).unwrap().len(), 1, "a beat has made its grace longer");
+    on.store().depart(ALICE, secs(5)).unwrap();
+    assert_eq!((on.beat(ALICE, &[]), on.state(job.id)), (Pulse::Dead, State::Available));
+}
+
 pub fn a_departed_node_without_jobs_is_gone(on: &dyn Fixture) {
     on.beat(ALICE, &[]);
     on.store().depart(ALICE, secs(30)).unwrap();

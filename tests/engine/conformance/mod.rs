@@ -39,7 +39,8 @@ macro_rules! conformance {
                     a_failed_job_comes_back_after_its_backoff, order_of_claim_follows_due_times_after_staging;
                 heartbeat: the_first_beat_registers, a_beat_extends_the_lease,
                     a_beat_tells_what_is_wanted_lost_and_unknown, a_node_declared_dead_never_comes_back,
-                    a_departed_node_without_jobs_is_gone;
+                    a_departed_node_without_jobs_is_gone,
+                    a_departure_that_is_announced_again_has_a_new_grace;
                 rescue: jobs_of_a_silent_node_are_taken_back, a_living_node_keeps_its_jobs,
                     a_dead_node_writes_nothing_any_more, the_third_crash_discards,
                     the_last_attempt_discards, a_shutdown_is_refunded_after_its_grace,
