@@ -35,7 +35,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence exits fuzz mutants powerloss repeat soak walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence exits fuzz mutants powerloss recovery repeat soak walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
@@ -121,6 +121,10 @@ crash-points: $(BUILT) ## die, freeze and panic at every named place in the engi
 
 zombies: $(BUILT) ## stop workers beyond their lease of one second, and see that nothing of theirs is accepted: ROUNDS=1000
 	cd tests && $(abspath $(PY)) -m crash.zombies --rounds $(or $(ROUNDS),1000) --result ../crash-zombies.json
+
+recovery: $(BUILT) ## how long until work goes on after a death, a stop, a cut, a restart: TIMES=100, ONLY="killed-sqlite server ..."
+	cd tests && $(abspath $(PY)) -m recovery --times $(or $(TIMES),100) $(if $(ONLY),--only $(ONLY)) --seed $(or $(SEED),1) \
+	  --result ../recovery.json
 
 cuts: $(BUILT) ## cut connections to PostgreSQL while jobs come and run, and account for every job: CUTS= SEED=
 	cd tests && $(abspath $(PY)) -m cuts --cuts $(or $(CUTS),500) --seed $(or $(SEED),1)

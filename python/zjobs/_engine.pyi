@@ -459,7 +459,7 @@ class Engine:
     def stop(self, timeout: float | None) -> list[int]:
         """Stops; see `Supervisor.stop`. Returns the ids of jobs whose handlers still run."""
     def depart(self) -> None:
-        """Says that the process ends while handlers run on. Nothing for an engine that runs, or whose handlers have ended."""
+        """Says that the process ends while handlers run on. Nothing while it runs, or when they have ended."""
     def hurry(self) -> None:
         """Makes a stop that waits for handlers go on to its next step."""
     def claim_here(self, queue: int) -> None:

@@ -397,14 +397,17 @@ class Supervisor(AsyncControl, Schedules):
     def _stop(self, wait: float) -> tuple[int, ...]:
         self._scheduler.stop()
         self._threads.dismiss()
-        stuck: list[int] | None = None
+        stuck: list[int] = []
         try:
             # It looks for signals while it waits, and raises what a handler of signals raised when it is done.
             stuck = self._engine.stop(wait)
+        except BaseException:
+            depart_at_exit(self._engine)
+            raise
         finally:
-            if stuck != []:
+            if stuck:
                 depart_at_exit(self._engine)
-            if not stuck:
+            else:
                 self._threads.join(_GRACE)
             self._loop.stop()
         return tuple(stuck)

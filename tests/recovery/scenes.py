@@ -23,7 +23,9 @@ GRACE = 0.5
 """Seconds that a worker that is told to stop waits for its handlers."""
 
 
-def _victims(crew: Crew, jobs: zjobs.Supervisor, count: int, **settings: object) -> tuple[list[Member], list[int], Member]:
+def _victims(
+    crew: Crew, jobs: zjobs.Supervisor, count: int, **settings: object
+) -> tuple[list[Member], list[int], Member]:
     """So many workers that each hold a job of a queue of its own, the jobs, and the one who would take any of them."""
     queues = [f"q{number}" for number in range(count)]
     victims = [crew.start(queue, **settings) for queue in queues]
@@ -63,14 +65,14 @@ def told_to_stop(database: str, folder: Path, times: int, rng: random.Random) ->
     while left > 0:
         with Crew(database, folder) as crew:
             victims, made, other = _victims(crew, jobs, min(left, AT_ONCE), shutdown_timeout_seconds=GRACE)
-            for victim, job in zip(victims, made, strict=True):
+            for victim in victims:
                 time.sleep(rng.uniform(0, 0.1))
                 victim.process.send_signal(signal.SIGTERM)
-                victim.process.wait()
-                ended = now()
+            ends = _ends(victims)
+            for job, ended in zip(made, ends, strict=True):
                 begun = _again(other, job)
                 if begun[3] != "1":
-                    raise AssertionError(f"job {job} is in its attempt {begun[3]}: the one that was stopped was used up")
+                    raise AssertionError(f"job {job} is in attempt {begun[3]}: the one that was stopped was used up")
                 yield max(0.0, (int(begun[4]) - ended) / 1e9)
             left -= len(victims)
         _forget(jobs, folder)
@@ -125,6 +127,20 @@ def _is_over(jobs: zjobs.Supervisor, job: int) -> bool:
     with suppress(zjobs.StoreUnavailable):
         return jobs.get(job).state is zjobs.JobState.COMPLETED
     return False
+
+
+def _ends(members: list[Member]) -> list[int]:
+    """When each has ended by itself."""
+    ends: dict[str, int] = {}
+
+    def look() -> bool:
+        for member in members:
+            if member.process.poll() is not None:
+                ends.setdefault(member.name, now())
+        return len(ends) == len(members)
+
+    until(look, "all end")
+    return [ends[member.name] for member in members]
 
 
 def _forget(jobs: zjobs.Supervisor, folder: Path) -> None:

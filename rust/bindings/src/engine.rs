@@ -262,7 +262,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Says that the process ends while handlers run on. Nothing for an engine that runs, or whose handlers have ended.
+    /// Says that the process ends while handlers run on. Nothing while it runs, or when they have ended.
     fn depart(&self, py: Python<'_>) {
         if self.core.check_fork().is_ok() {
             py.detach(|| self.core.engine.depart());

@@ -58,7 +58,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(4);
 pub(crate) const POLL: Duration = Duration::from_secs(1);
 pub(crate) const RESCUE: Duration = Duration::from_secs(1);
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
-pub(crate) const DEPARTURE: Duration = Duration::from_millis(1500);
+pub(crate) const DEPARTURE: Duration = Duration::from_secs(1);
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) const KEPT: Retention = Retention {
     completed: Some(Duration::from_secs(6)),

@@ -55,7 +55,7 @@ impl Default for Config {
             ack_window: Duration::from_millis(2),
             ack_batch: 256,
             cancel_grace: Duration::from_secs(3),
-            departure: Duration::from_millis(1500),
+            departure: Duration::from_secs(1),
             unknown_worker: Duration::from_secs(3600),
         }
     }

@@ -138,7 +138,9 @@ impl Engine {
     }
 
     fn spawn(&self) -> Crew {
-        let services: Vec<Service> = self.roles().into_iter().map(Service::new).collect();
+        let roles = self.roles();
+        let alarms: Vec<_> = roles.iter().flatten().map(|(_, alarm)| alarm.clone()).collect();
+        let services: Vec<Service> = roles.into_iter().map(Service::new).collect();
         let stoppers = services.iter().map(Service::stopper).collect();
         let shared = &self.shared;
         let threads = services
@@ -150,6 +152,7 @@ impl Engine {
                     sink: shared.sink.clone(),
                     outage: shared.outage.clone(),
                     beat: shared.config.heartbeat,
+                    alarms: alarms.clone(),
                 };
                 sigmask::spawn("zjobs-service", move || service.run(&around)).ok()
             })

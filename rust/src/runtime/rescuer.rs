@@ -20,14 +20,16 @@ const MARGIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Rescuer {
     shared: Arc<Shared>,
-    /// When the grace is over of a node that was said to end.
+    /// When the grace is over of the first node that was said to end since the last look at such ones.
     again: Option<Moment>,
+    /// The same of the last one: those who end one after the other do not put off the look at the first.
+    last: Moment,
 }
 
 impl Rescuer {
     /// The role for this node.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, again: None }
+        Self { shared, again: None, last: Moment(0) }
     }
 }
 
@@ -43,12 +45,15 @@ impl Role for Rescuer {
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let config = &self.shared.config;
         if self.shared.orphaned.swap(false, Ordering::AcqRel) {
-            self.again = Some(now.moment + config.departure + MARGIN);
+            self.last = now.moment + config.departure + MARGIN;
+            self.again.get_or_insert(self.last);
         }
         if rescue(&self.shared, store)? == BATCH {
             return Ok(Wake::At(now.moment));
         }
-        self.again = self.again.filter(|again| *again > now.moment);
+        if self.again.is_some_and(|again| again <= now.moment) {
+            self.again = (self.last > now.moment).then_some(self.last);
+        }
         let next = now.moment + config.rescue;
         Ok(Wake::At(self.again.map_or(next, |again| again.min(next))))
     }
@@ -75,5 +80,44 @@ pub fn rescue_all(shared: &Shared, store: &dyn Store) -> Result<usize> {
         if now < BATCH {
             return Ok(taken);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Manual};
+    use crate::runtime::config::Config;
+    use crate::runtime::engine::Engine;
+    use crate::runtime::notifier::Notifier;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Signal, Subscriber};
+    use crate::telemetry::Silent;
+
+    #[test]
+    fn who_hears_that_a_node_ends_looks_at_once_and_again_when_its_grace_is_over() {
+        let clock = Arc::new(Manual::default());
+        let random = fastrand::Rng::with_seed(1);
+        let store = Arc::new(MemoryStore::default());
+        let engine = Engine::new(store.clone(), Config::default(), clock.clone(), Arc::new(Silent), random).unwrap();
+        let Config { rescue: routine, departure, .. } = Config::default();
+        let mut rescuer = Rescuer::new(engine.shared.clone());
+        let wakes_after = |rescuer: &mut Rescuer| match rescuer.tick(Now::read(&*clock), &*store).unwrap() {
+            Wake::At(moment) => moment.since(clock.moment()),
+            Wake::OnAlarm => panic!("it looks by itself"),
+        };
+        assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (routine, routine / 4));
+        Notifier::new(&engine.shared).signal(&Signal::Orphaned);
+        assert!(engine.shared.rescue_alarm.take());
+        let soon = departure + MARGIN;
+        assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (soon, Duration::ZERO));
+        clock.advance(soon / 2);
+        assert_eq!(wakes_after(&mut rescuer), soon / 2, "another look in between forgets nothing");
+        Notifier::new(&engine.shared).signal(&Signal::Orphaned);
+        assert_eq!(wakes_after(&mut rescuer), soon / 2, "those who end later do not put it off");
+        clock.advance(soon / 2);
+        assert_eq!(wakes_after(&mut rescuer), soon / 2, "the second one's grace is not over");
+        clock.advance(soon / 2);
+        assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (routine, routine / 4));
     }
 }

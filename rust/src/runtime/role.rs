@@ -135,6 +135,8 @@ pub struct Surroundings {
     pub outage: Arc<Outage>,
     /// No role waits longer than this before it is tried again: a beat must not come too late for that.
     pub beat: Duration,
+    /// Those of all roles of the node: when one has found the store again, none waits any more.
+    pub alarms: Vec<Arc<Alarm>>,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -158,15 +160,20 @@ impl Outage {
         }
     }
 
-    /// Notes an answer; the first one after an outage is told.
-    pub fn answered(&self, now: Moment, sink: &dyn Sink) {
+    /// Notes an answer; the first one after an outage is told. Says how long that was, to the one who ended it.
+    pub fn answered(&self, now: Moment, sink: &dyn Sink) -> Option<Duration> {
         if self.since.load(Ordering::Acquire) == 0 {
-            return;
+            return None;
         }
         let since = self.since.swap(0, Ordering::AcqRel);
-        if since != 0 && sink.wants(Kind::StoreRecovered) {
-            sink.emit(Event::StoreRecovered(now.since(Moment(since))));
+        if since == 0 {
+            return None;
         }
+        let lasted = now.since(Moment(since));
+        if sink.wants(Kind::StoreRecovered) {
+            sink.emit(Event::StoreRecovered(lasted));
+        }
+        Some(lasted)
     }
 }
 
@@ -227,7 +234,12 @@ impl Seat {
         match attempt(&mut *self.role, now, &*around.store) {
             Ok(wake) => {
                 self.retries = 0;
-                around.outage.answered(now.moment, &*around.sink);
+                let lasted = around.outage.answered(now.moment, &*around.sink);
+                if lasted.is_some_and(|lasted| lasted > LONG) {
+                    for alarm in &around.alarms {
+                        alarm.ring();
+                    }
+                }
                 self.due = match wake {
                     Wake::At(moment) => moment,
                     Wake::OnAlarm => Moment::NEVER,
@@ -256,9 +268,89 @@ pub fn attempt(role: &mut dyn Role, now: Now, store: &dyn Store) -> Result<Wake>
     })
 }
 
-/// Full jitter over an exponential from 50 ms to 5 s, or to a beat (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+/// An outage after which all roles look at once. One role that fails while the others work makes none so long.
+const LONG: Duration = Duration::from_millis(200);
+
+/// The longest pause of a role that fails: a server that is back waits for nobody much longer.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Full jitter over an exponential from 50 ms to 2 s, or to a beat (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
 fn pause(retries: u32, around: &Surroundings) -> Duration {
     let most = Duration::from_millis(50) * 2u32.saturating_pow(retries.min(7));
     let seed = fastrand::Rng::with_seed(around.clock.moment().0).f64();
-    most.min(Duration::from_secs(5)).min(around.beat).mul_f64(0.2 + 0.8 * seed)
+    most.min(LONGEST).min(around.beat).mul_f64(0.2 + 0.8 * seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Manual;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::Silent;
+
+    struct Works(Arc<AtomicBool>);
+
+    impl Role for Works {
+        fn name(&self) -> &'static str {
+            "worker"
+        }
+
+        fn tick(&mut self, now: Now, _: &dyn Store) -> Result<Wake> {
+            if self.0.load(Ordering::Relaxed) {
+                Ok(Wake::At(now.moment + Duration::from_secs(60)))
+            } else {
+                Err(Error::Internal("the server is down".into()))
+            }
+        }
+    }
+
+    /// Whether the roles of a node are woken by the end of an outage that lasted so long.
+    fn wakes_all_after(outage: Duration) -> bool {
+        let (clock, alarm) = (Arc::new(Manual::default()), Arc::<Alarm>::default());
+        let around = Surroundings {
+            store: Arc::new(MemoryStore::default()),
+            clock: clock.clone(),
+            sink: Arc::new(Silent),
+            outage: Arc::default(),
+            beat: Duration::from_secs(5),
+            alarms: vec![alarm.clone()],
+        };
+        let works = Arc::new(AtomicBool::new(true));
+        let role = Box::new(Works(works.clone()));
+        let mut seat = Seat { role, alarm: Arc::default(), due: Moment(0), retries: 0 };
+        seat.tick(Now::read(&*clock), &around);
+        assert!(!alarm.take(), "nothing was out");
+        works.store(false, Ordering::Relaxed);
+        seat.tick(Now::read(&*clock), &around);
+        assert!(seat.due <= clock.moment() + LONGEST && !alarm.take());
+        clock.advance(outage);
+        works.store(true, Ordering::Relaxed);
+        seat.tick(Now::read(&*clock), &around);
+        let rang = alarm.take();
+        seat.tick(Now::read(&*clock), &around);
+        assert!(!alarm.take(), "it is over");
+        rang
+    }
+
+    #[test]
+    fn the_first_answer_after_an_outage_wakes_all_roles_and_one_after_a_single_failure_does_not() {
+        assert!(wakes_all_after(LONG * 2));
+        assert!(!wakes_all_after(LONG / 2));
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_below_their_longest_and_below_a_beat() {
+        let around = |beat| Surroundings {
+            store: Arc::new(MemoryStore::default()),
+            clock: Arc::new(Manual::default()),
+            sink: Arc::new(Silent),
+            outage: Arc::default(),
+            beat,
+            alarms: Vec::new(),
+        };
+        let (slow, fast) = (around(Duration::from_secs(5)), around(Duration::from_millis(250)));
+        assert!(pause(0, &slow) <= Duration::from_millis(50));
+        assert!((7..99).all(|retries| pause(retries, &slow) <= LONGEST && pause(retries, &slow) >= LONGEST / 5));
+        assert!((7..99).all(|retries| pause(retries, &fast) <= fast.beat));
+    }
 }

@@ -292,9 +292,9 @@ mod tests {
         let (ear, teller, hears) = ear(None);
         leave(&teller, 0..5 * MOST);
         teller.wait_told();
-        let heard = numbers(&hears);
-        assert!(heard.is_sorted() && heard.len() >= MOST);
-        assert_eq!(heard.len() + *ear.dropped.lock(), 5 * MOST);
+        let told = numbers(&hears);
+        assert!(told.is_sorted() && told.len() >= MOST);
+        assert_eq!(told.len() as u64 + *ear.dropped.lock(), 5 * MOST as u64);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! *heartbeat* and departure.
 
+use zjobs_engine::state::State;
 use zjobs_engine::store::Pulse;
 
 use super::fixture::{ALICE, BOB, Fixture, TTL, done, ids, new_job, queue, secs};

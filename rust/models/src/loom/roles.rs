@@ -27,6 +27,7 @@ fn around() -> Surroundings {
         sink: Arc::new(Heard::default()),
         outage: Arc::default(),
         beat: Duration::from_secs(5),
+        alarms: Vec::new(),
     }
 }
 
