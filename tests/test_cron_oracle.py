@@ -132,6 +132,22 @@ def test_a_peer_is_explained_only_by_doing_exactly_what_its_rule_says(berlin, mo
     assert peers.judge("cronsim", here, meaning) == (peers.UNEXPLAINED,)
 
 
+@pytest.mark.parametrize(
+    ("name", "year", "expression", "verdict"),
+    [
+        ("America/Argentina/Buenos_Aires", 1992, "* * 29 2 *", "loses ticks in a repetition before midnight"),
+        ("America/Argentina/Catamarca", 2004, "*/15 * L * *", "loses ticks in a repetition before midnight"),
+        ("Europe/Berlin", 2026, "* * 25 10 *", "agrees"),
+    ],
+)
+def test_a_peer_loses_the_hour_before_midnight_when_it_comes_twice(name, year, expression, verdict):
+    (zone,) = zones([name])
+    change = next(one for one in zone.compared() if moment(one.at).year == year and one.after < one.before)
+    here, meaning = place(zone, change, Clock(zone)), Meaning(expression)
+    assert peers.judge("croniter", here, meaning) == (verdict,)
+    assert peers.judge("cronsim", here, meaning) == peers.AGREES
+
+
 def test_random_expressions_use_the_whole_language_and_most_are_accepted():
     draw = random.Random(1)  # noqa: S311 - not for keys
     made = [chance.expression(draw) for _ in range(3000)]

@@ -79,7 +79,10 @@ def _fault(peer: str, here: Place, reading: Reading, found: list[int], theirs: l
         repeated = all(at <= tick < at + size for tick in lost) and not invented and not forward
         if repeated and part_of_an_hour:
             return "loses ticks in a repetition of less than an hour"
-        return "loses ticks in a repetition before midnight" if repeated and over_midnight else UNEXPLAINED
+        # The days after it have no tick, and it looks for one that has before it looks at the hour again.
+        up_to_midnight = (here.clock.wall(at - 1) + 1) % (24 * 60) == 0
+        before_midnight = repeated and (over_midnight or up_to_midnight)
+        return "loses ticks in a repetition before midnight" if before_midnight else UNEXPLAINED
     if reading.rule != "real" or not all(at - size <= tick <= at + _LOST_WITHIN for tick in lost | invented):
         return UNEXPLAINED
     if part_of_an_hour and not invented:
