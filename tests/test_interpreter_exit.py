@@ -1,10 +1,14 @@
 """The interpreter may end at any moment: no hang, no crash, the right exit code, no job lost (tests/exits)."""
 
 import random
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
 
+import zjobs
 from exits import driver
 from exits.driver import Plan, carry_out
 from exits.scenes import NOT_STARTED, SCENES, WAYS
@@ -28,6 +32,47 @@ def test_handlers_that_never_end_delay_the_end_by_the_timeout_and_the_grace_only
     assert carry_out(plan, tmp_path) == []
     # 0.2 s, 3 s of grace, a second for the loop, and the start of an interpreter on a busy machine.
     assert time.monotonic() - began < 30
+
+
+LEFT_BEHIND = """
+    import multiprocessing, sys, threading, zjobs
+
+    def work(url):
+        jobs = zjobs.Supervisor(url, shutdown_timeout_seconds=0)
+        begun = threading.Event()
+
+        @jobs.worker
+        def held() -> None:
+            begun.set()
+            threading.Event().wait()
+
+        jobs.start()
+        jobs.enqueue("held", max_attempts=1)
+        begun.wait()
+        if sys.argv[2] == "a stop":
+            jobs.stop()
+
+    if __name__ == "__main__":
+        if sys.argv[2] == "a child":
+            child = multiprocessing.get_context("spawn").Process(target=work, args=sys.argv[1:2])
+            child.start()
+            child.join()
+        else:
+            work(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("after", ["a stop", "no stop", "a child"])
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+def test_a_job_whose_handler_is_left_behind_goes_back_with_its_attempt(after, url, tmp_path, eventually):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(LEFT_BEHIND))
+    zjobs.migrate(url)
+    subprocess.run([sys.executable, str(script), url, after], check=True, timeout=60)
+    jobs = zjobs.Supervisor(url)
+    eventually(jobs.rescue_stuck)
+    [job] = jobs.list()
+    assert (job.state, job.attempt, job.crashes) == (zjobs.JobState.AVAILABLE, 0, 0)
 
 
 FAULTS = {

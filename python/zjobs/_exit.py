@@ -3,7 +3,9 @@
 import atexit
 import concurrent.futures.thread  # its own hook has to come after ours, so that handlers may use its threads until then
 import contextlib
+import importlib
 import logging
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -46,9 +48,15 @@ def depart_at_exit(engine: "Engine") -> None:
     """
     with _LOCK:
         _left.append(engine)
-        if len(_left) == 1:
-            # After all threads that the interpreter waits for: as long as they run, a handler may run beside them.
-            atexit.register(_depart_all)
+        if len(_left) > 1:
+            return
+    # After all threads that the interpreter waits for: as long as they run, a handler may run beside them.
+    atexit.register(_depart_all)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        # Such a child ends without what atexit has.
+        util = importlib.import_module("multiprocessing.util")
+        util.Finalize(None, _depart_all, exitpriority=-100)
 
 
 def _depart_all() -> None:
