@@ -54,7 +54,7 @@ LEFT_BEHIND = """
 
     if __name__ == "__main__":
         if sys.argv[2] == "a child":
-            child = multiprocessing.get_context("spawn").Process(target=work, args=sys.argv[1:2])
+            child = multiprocessing.get_context("forkserver").Process(target=work, args=sys.argv[1:2])
             child.start()
             child.join()
         else:

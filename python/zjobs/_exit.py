@@ -3,7 +3,6 @@
 import atexit
 import concurrent.futures.thread  # its own hook has to come after ours, so that handlers may use its threads until then
 import contextlib
-import importlib
 import logging
 import sys
 import threading
@@ -47,16 +46,11 @@ def depart_at_exit(engine: "Engine") -> None:
     Until then it beats for them. Their jobs go back with their attempts, as after any stop, and not as after a crash.
     """
     with _LOCK:
-        _left.append(engine)
-        if len(_left) > 1:
-            return
-    # After all threads that the interpreter waits for: as long as they run, a handler may run beside them.
-    atexit.register(_depart_all)
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        # Such a child ends without what atexit has.
-        util = importlib.import_module("multiprocessing.util")
-        util.Finalize(None, _depart_all, exitpriority=-100)
+        if not _left:
+            # After all threads that the interpreter waits for: as long as they run, a handler may run beside them.
+            atexit.register(_depart_all)
+        if engine not in _left:
+            _left.append(engine)
 
 
 def _depart_all() -> None:
@@ -74,3 +68,7 @@ def _stop_all() -> None:
             continue
         except BaseException:  # noqa: BLE001 - Ctrl-C has made it hurry; the other supervisors still have to stop
             _LOG.debug("stopping at exit was cut short", exc_info=True)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        # Such a child may end without what atexit has.
+        _depart_all()
