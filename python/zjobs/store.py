@@ -225,7 +225,7 @@ class Store(ABC):
         """The node ends and claims no more.
 
         Jobs that still run under it may be rescued ``grace_seconds`` from now, with their attempt refunded. Its row
-        goes when it has none. An unknown node is nothing to speak of.
+        goes when it has none. Said again, its grace begins anew. An unknown node is nothing to speak of.
         """
 
     @abstractmethod

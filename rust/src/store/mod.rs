@@ -86,7 +86,7 @@ pub trait Store: Send + Sync {
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse>;
 
     /// The node ends. Jobs that still run under it may be rescued `grace` from now, with their attempt refunded; its row
-    /// goes when it has none.
+    /// goes when it has none. Said again, its grace begins anew.
     fn depart(&self, node: NodeId, grace: Duration) -> Result<()>;
 
     /// *rescue*: takes back up to `limit` jobs whose node is gone by the store's clock.
