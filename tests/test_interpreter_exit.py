@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_handlers_that_never_end_delay_the_end_by_the_timeout_and_the_grace_only
 
 
 LEFT_BEHIND = """
-    import multiprocessing, sys, threading, zjobs
+    import atexit, multiprocessing, sys, threading, time, zjobs
 
     def work(url):
         jobs = zjobs.Supervisor(url, shutdown_timeout_seconds=0)
@@ -46,6 +47,8 @@ LEFT_BEHIND = """
             begun.set()
             threading.Event().wait()
 
+        if sys.argv[2] == "a slow end":
+            atexit.register(time.sleep, 4)
         jobs.start()
         jobs.enqueue("held", max_attempts=1)
         begun.wait()
@@ -71,6 +74,23 @@ def test_a_job_whose_handler_is_left_behind_goes_back_with_its_attempt(after, ur
     subprocess.run([sys.executable, str(script), url, after], check=True, timeout=60)
     jobs = zjobs.Supervisor(url)
     eventually(jobs.rescue_stuck)
+    [job] = jobs.list()
+    assert (job.state, job.attempt, job.crashes) == (zjobs.JobState.AVAILABLE, 0, 0)
+
+
+def test_a_process_that_takes_its_time_to_end_keeps_its_jobs_until_then(postgres_url, tmp_path, eventually):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(LEFT_BEHIND))
+    jobs, leaving = zjobs.Supervisor(postgres_url), 0
+    with subprocess.Popen([sys.executable, str(script), postgres_url, "a slow end"]) as process:
+        while process.poll() is None:
+            taken = jobs.rescue_stuck()
+            assert not taken or process.poll() is not None
+            # The grace of a departure is a second, a lease is twenty.
+            leaving += any(node.expires_at - jobs.store.now() < timedelta(seconds=5) for node in jobs.nodes())
+    assert process.returncode == 0
+    assert leaving > 3
+    eventually(lambda: taken or jobs.rescue_stuck())
     [job] = jobs.list()
     assert (job.state, job.attempt, job.crashes) == (zjobs.JobState.AVAILABLE, 0, 0)
 
