@@ -148,6 +148,14 @@ def test_a_peer_loses_the_hour_before_midnight_when_it_comes_twice(name, year, e
     assert peers.judge("cronsim", here, meaning) == peers.AGREES
 
 
+@pytest.mark.parametrize("expression", ["*/10 3 1W * sun", "0 3 1W * sat,sun", "0 3 1W * mon", "0 3 1W * sun,mon"])
+def test_what_a_peer_makes_of_a_working_day_and_weekdays_is_known(expression):
+    (zone,) = zones(["Africa/Sao_Tome"])
+    change = next(one for one in zone.compared() if moment(one.at).year == 2018)
+    verdict = peers.judge("croniter", place(zone, change, Clock(zone)), Meaning(expression))
+    assert verdict == peers.AGREES or "takes day and weekday together when one of them is counted" in verdict
+
+
 def test_random_expressions_use_the_whole_language_and_most_are_accepted():
     draw = random.Random(1)  # noqa: S311 - not for keys
     made = [chance.expression(draw) for _ in range(3000)]

@@ -22,6 +22,7 @@ NO_SUCH_WORD = "does not know the word W"
 UNEXPLAINED = "unexplained"
 
 _LOST_WITHIN = 26 * HOUR
+WEEKEND = {0, 6}
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def _together(meaning: Meaning) -> tuple[bool, Fields]:
     if "w" in fields.day:
         if "#" in fields.weekday or "l" in fields.weekday:
             return False, fields._replace(both=True)
-        return False, fields._replace(weekday="*")
+        # A working day is no Saturday and no Sunday; any other weekday does not count.
+        return _all_weekdays(fields.weekday) <= WEEKEND, fields._replace(weekday="*")
     both = fields._replace(both=True)
     first = date(1990, 1, 1).toordinal()
     # After twenty-eight years the calendar begins anew.
