@@ -347,12 +347,14 @@ impl Store for PostgresStore {
             leaving.push(node);
         }
         drop(leaving);
-        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::depart(session, node, grace).await)?;
-        if is_new && !grace.is_zero() {
-            // Its jobs are to be taken when the grace is over, and not when somebody happens to look.
-            self.tell(&[Signal::Orphaned]);
-        }
-        Ok(())
+        self.claims.call(Repeat::Safe, &async |session: &Session| {
+            nodes::depart(session, node, grace).await?;
+            if is_new && !grace.is_zero() {
+                // Its jobs are to be taken when the grace is over, and not when somebody happens to look.
+                self.ear.tell_on(session, &News::orphaned()).await;
+            }
+            Ok(())
+        })
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {

@@ -115,6 +115,13 @@ impl Ear {
         }
     }
 
+    /// Tells at once, on a connection that is there: whoever ends may be gone before the thread has its turn. What cannot
+    /// be told is found by looking.
+    pub(super) async fn tell_on(&self, session: &Session, news: &News) {
+        let (channel, lines) = (self.dialect.channel(), vec![format!("- {}", news.line())]);
+        drop(session.once(NOTIFY, &[(&channel, Type::TEXT), (&lines, Type::TEXT_ARRAY)]).await);
+    }
+
     fn send(&self, command: Command) {
         let mut thread = self.thread.lock();
         let here = std::process::id();
