@@ -46,7 +46,7 @@ fn without_a_bug_every_invariant_holds() {
 }
 
 /// Each showed a defect once, and shows it again when the defect is put back.
-const ONCE_FAILED: &[(u64, Bug)] = &[(399_071, Bug::BelievesLateReplies)];
+const ONCE_FAILED: &[(u64, Bug)] = &[(399_071, Bug::BelievesLateReplies), (837_062, Bug::MistakesAttempts)];
 
 #[test]
 fn seeds_that_once_failed_hold() {

@@ -79,6 +79,8 @@ bugs! {
     ForgetsAcksOnTheirWay breaks 13,
     /// A late reply to a beat drops a newer lease of the same job.
     BelievesLateReplies breaks 13,
+    /// An attempt whose handler hangs after its end is taken for the next one, which is dropped in its place.
+    MistakesAttempts breaks 13,
     /// Acks whose write failed are dropped.
     DropsFailedAcks breaks 13,
     /// Acks that were being written when that panicked are dropped.
@@ -144,7 +146,7 @@ bugs! {
 impl Bug {
     /// Whether it hides from a hunt: once it was a defect that one seed in hundreds of thousands showed.
     pub const fn is_rare(self) -> bool {
-        matches!(self, Self::BelievesLateReplies)
+        matches!(self, Self::BelievesLateReplies | Self::MistakesAttempts)
     }
 
     /// Whether the runtime's own rules are broken, whatever the store is.
@@ -173,6 +175,7 @@ impl Bug {
             Self::DropsFailedAcks => Some(Sabotage::DropFailedAcks),
             Self::IgnoresLimits => Some(Sabotage::IgnoreLimits),
             Self::BelievesLateReplies => Some(Sabotage::BelieveLateReplies),
+            Self::MistakesAttempts => Some(Sabotage::MistakeAttempts),
             Self::LosesAcksInPanics => Some(Sabotage::LoseAcksInPanics),
             Self::EndsAtPanics => Some(Sabotage::EndAtPanics),
             _ => None,

@@ -3,7 +3,7 @@
 //! The trust window runs from the moment before the beat was sent, so that the node stops by itself before anyone else
 //! may take its jobs. After a loss everything is dropped and the node starts again as a new incarnation.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::clock::Moment;
 use crate::error::Result;
@@ -84,18 +84,16 @@ impl Role for Heartbeat {
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let shared = self.shared.clone();
         // What the reply is about: a job that was retried by hand meanwhile may be here again, under another lease.
-        let before: FxHashMap<JobId, Lease> =
-            shared.pool.held().iter().map(|held| (held.job.id, held.job.lease)).collect();
+        let before: FxHashSet<(JobId, Lease)> = shared.held().iter().map(attempt).collect();
         match beat(&shared, store, now.moment)? {
-            Pulse::Alive { cancel, lost, unknown } => {
+            Pulse::Alive { mut cancel, lost, unknown } => {
+                let told = !(cancel.is_empty() && lost.is_empty());
+                let mut meant = if told { shared.held() } else { Vec::new() };
+                meant.retain(|held| before.contains(&attempt(held)) || sabotage::is_on(Sabotage::BelieveLateReplies));
+                cancel.retain(|id| meant.iter().any(|held| held.job.id == *id));
                 shared.cancel_running(&cancel);
-                let held = if lost.is_empty() { Vec::new() } else { shared.pool.held() };
-                for held in held {
-                    let meant = before.get(&held.job.id) == Some(&held.job.lease)
-                        || sabotage::is_on(Sabotage::BelieveLateReplies);
-                    if meant && lost.contains(&held.job.id) {
-                        drop_lost(&shared, held.job.id);
-                    }
+                for held in meant.iter().filter(|held| lost.contains(&held.job.id)) {
+                    drop_lost(&shared, held);
                 }
                 self.reconcile(store, unknown, now.moment)?;
                 if shared.blocks && !sabotage::is_on(Sabotage::FollowSignalsOnly) {
@@ -140,15 +138,24 @@ pub fn beat(shared: &Shared, store: &dyn Store, now: Moment) -> Result<Pulse> {
     Ok(pulse)
 }
 
-/// The row of one job is not ours any more: stop its handler, drop its ack.
-fn drop_lost(shared: &Shared, id: JobId) {
-    if let Some(waiting) = shared.pool.withdraw(id) {
+fn attempt(held: &Arc<Running>) -> (JobId, Lease) {
+    (held.job.id, held.job.lease)
+}
+
+/// The row of one job is not ours any more: stop its handler, drop its ack. A later attempt of it stays.
+fn drop_lost(shared: &Shared, lost: &Arc<Running>) {
+    let meant = |held: &Running| {
+        let same = held.job.lease == lost.job.lease || sabotage::is_on(Sabotage::MistakeAttempts);
+        held.job.id == lost.job.id && same
+    };
+    if let Some(waiting) = shared.pool.withdraw(meant) {
         waiting.close();
         tell_lost(shared, &waiting);
     }
     for running in shared.pool.running() {
         // One that its handler has completed by itself is over, and its handler may go on to its end.
-        if running.job.id == id && !running.is_handed_over() && running.close() {
+        if meant(&running) && !running.is_handed_over() && running.close() {
+            running.let_go();
             shared.pool.interrupt(&running);
             tell_lost(shared, &running);
         }
@@ -156,8 +163,8 @@ fn drop_lost(shared: &Shared, id: JobId) {
 }
 
 fn lose_everything(shared: &Shared) {
-    for held in shared.pool.held() {
-        drop_lost(shared, held.job.id);
+    for held in shared.held() {
+        drop_lost(shared, &held);
     }
 }
 
@@ -165,5 +172,67 @@ fn lose_everything(shared: &Shared) {
 pub(crate) fn tell_lost(shared: &Shared, running: &Running) {
     if shared.sink.wants(Kind::LeaseLost) {
         shared.sink.emit(Event::LeaseLost(running.job.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::clock::Manual;
+    use crate::job::{Name, NewJob};
+    use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPolicy};
+    use crate::runtime::engine::Engine;
+    use crate::runtime::pool::Next;
+    use crate::runtime::watchdog::Watchdog;
+    use crate::store::memory::{MemoryConfig, MemoryStore};
+    use crate::telemetry::Silent;
+
+    fn next(engine: &Engine) -> Arc<Running> {
+        match engine.next(QueueIndex(0), Lane::Thread) {
+            Next::Job(running) => running,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_attempt_whose_handler_hangs_stands_for_no_later_one_of_its_job() {
+        let (clock, random) = (Arc::new(Manual::default()), fastrand::Rng::with_seed(1));
+        let store = Arc::new(MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() }));
+        let name = Name::queue("default").unwrap();
+        let queue = QueueConfig { name: name.clone(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
+        let config = Config { queues: vec![queue], ..Config::default() };
+        let limit = config.cancel_grace;
+        let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();
+        let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Batched };
+        engine.register(Name::worker("w").unwrap(), registration);
+        engine.pool().open();
+        let shared = &engine.shared;
+        let mut heartbeat = Heartbeat::new(shared.clone());
+        heartbeat.tick(Now::read(&*clock), &*store).unwrap();
+
+        let job =
+            NewJob { timeout: Some(limit), ..NewJob::new(name, Name::worker("w").unwrap(), b"{}".as_slice().into()) };
+        let id = engine.enqueue(vec![job]).unwrap()[0].job.id;
+        let hangs = next(&engine);
+        assert_eq!(shared.held_ids(), [id]);
+        clock.advance(limit * 2);
+        let mut watchdog = Watchdog::new(shared.clone());
+        watchdog.tick(Now::read(&*clock), &*store).unwrap();
+        assert_eq!((shared.held_ids(), engine.pool().running().len()), (vec![], 1), "its end is written");
+
+        while store.stage(1).unwrap().moved == 0 {
+            clock.advance(Duration::from_secs(1));
+            heartbeat.tick(Now::read(&*clock), &*store).unwrap();
+        }
+        let later = next(&engine);
+        assert_eq!((later.job.id, later.job.lease), (id, Lease(2)));
+        // Whatever is told of the first is nothing to the second.
+        drop_lost(shared, &hangs);
+        assert!(!later.is_closed() && shared.held_ids() == [id]);
+        drop_lost(shared, &later);
+        assert!(later.is_closed() && shared.held_ids().is_empty());
     }
 }

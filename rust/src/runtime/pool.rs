@@ -455,13 +455,13 @@ impl Pool {
         self.queues[queue.0].state.lock().limit
     }
 
-    /// Takes a waiting job out of the buffer.
-    pub fn withdraw(&self, id: JobId) -> Option<Arc<Running>> {
+    /// Takes the first waiting job that is meant out of its buffer.
+    pub fn withdraw(&self, meant: impl Fn(&Running) -> bool) -> Option<Arc<Running>> {
         self.queues.iter().find_map(|queue| {
             let mut state = queue.state.lock();
             [Lane::Thread, Lane::Loop].into_iter().find_map(|lane| {
                 let lane = state.lane(lane);
-                let place = lane.iter().position(|running| running.job.id == id)?;
+                let place = lane.iter().position(|running| meant(running))?;
                 lane.remove(place)
             })
         })

@@ -37,6 +37,7 @@ pub struct Running {
     cancel_wanted: AtomicBool,
     timed_out: AtomicBool,
     closed: AtomicBool,
+    let_go: AtomicBool,
     abandoned: AtomicBool,
     handed_over: AtomicBool,
 }
@@ -56,6 +57,7 @@ impl Running {
             cancel_wanted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
         }
@@ -129,6 +131,16 @@ impl Running {
     /// Whether somebody has settled it.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Its handler goes on, and the attempt is over: its lease was lost, or its outcome is with the acker.
+    pub fn let_go(&self) {
+        self.let_go.store(true, Ordering::Release);
+    }
+
+    /// Whether only its handler is left of it: the next attempt of the job may run beside it.
+    pub fn is_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
     }
 
     /// Its handler has completed it in a transaction of its own, which may or may not be committed.

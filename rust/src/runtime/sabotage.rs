@@ -29,6 +29,8 @@ pub enum Sabotage {
     EndAtPanics,
     /// What a beat says that was answered late is taken for the present.
     BelieveLateReplies,
+    /// An attempt whose handler hangs after its end is taken for the next one of the same job.
+    MistakeAttempts,
 }
 
 #[cfg(any(test, feature = "sim"))]

@@ -120,10 +120,18 @@ impl Shared {
         self.pool.is_quiet()
     }
 
+    /// The attempts in buffers and in slots that this node has to end. One whose handler hangs after its end is none of
+    /// them: the job may be elsewhere by now, or here once more.
+    pub(crate) fn held(&self) -> Vec<Arc<Running>> {
+        let mut held = self.pool.held();
+        held.retain(|running| !running.is_let_go() || sabotage::is_on(Sabotage::MistakeAttempts));
+        held
+    }
+
     /// The jobs that belong to this node: in buffers, in slots, and finished but not yet written.
     pub(crate) fn held_ids(&self) -> Vec<JobId> {
         // Backlog last: a job moves from its slot to the backlog, never back.
-        let mut ids: FxHashSet<JobId> = self.pool.held().iter().map(|held| held.job.id).collect();
+        let mut ids: FxHashSet<JobId> = self.held().iter().map(|held| held.job.id).collect();
         ids.extend(self.backlog.ids());
         ids.into_iter().collect()
     }
@@ -143,7 +151,7 @@ impl Shared {
             return;
         }
         for id in ids {
-            if let Some(waiting) = self.pool.withdraw(*id) {
+            if let Some(waiting) = self.pool.withdraw(|waiting| waiting.job.id == *id) {
                 waiting.ask_cancel();
                 let reason = "cancelled before it started".to_owned();
                 self.settle(waiting, Outcome::Cancelled { reason }, self.clock.moment());

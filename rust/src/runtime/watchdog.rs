@@ -68,6 +68,7 @@ impl Watchdog {
         }
         if running.close() {
             self.shared.settle_closed(running.clone(), timed_out(&self.shared, running), now);
+            running.let_go();
             // Once more, for a coroutine that swallowed the first.
             self.shared.pool.interrupt(running);
             self.shared.pool.stuck(running);
