@@ -35,7 +35,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts evidence exits fuzz mutants powerloss recovery repeat soak walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz mutants powerloss promotions recovery repeat soak unique-race walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
@@ -127,7 +127,18 @@ recovery: $(BUILT) ## how long until work goes on after a death, a stop, a cut, 
 	  --result ../recovery.json
 
 cuts: $(BUILT) ## cut connections to PostgreSQL while jobs come and run, and account for every job: CUTS= SEED=
-	cd tests && $(abspath $(PY)) -m cuts --cuts $(or $(CUTS),500) --seed $(or $(SEED),1)
+	cd tests && $(abspath $(PY)) -m outages.cuts --cuts $(or $(CUTS),500) --seed $(or $(SEED),1)
+
+promotions: $(BUILT) ## kill the leader and promote the follower while jobs come and run: TIMES=100 SEED=
+	cd tests && $(abspath $(PY)) -m outages.promotions --times $(or $(TIMES),100) --seed $(or $(SEED),1)
+
+disks: $(BUILT) ## disks that are full, read-only or fail, at each call of SQLite and under whole engines: ROUNDS=200 of each
+	ZJOBS_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --locked --quiet --package zjobs-powerloss --test faults
+	@echo "proved: 8 kinds of calls on the disk, each failed once in $(or $(ROUNDS),200) sessions on SQLite, and no space in as many: every error told, nothing lost"
+	cd tests && $(abspath $(PY)) -m outages.disks --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1)
+
+unique-race: $(BUILT) ## sixteen clients enqueue the same unique keys at the same moments: ROUNDS=10000 of each policy
+	cd tests && $(abspath $(PY)) -m unique_race --rounds $(or $(ROUNDS),10000)
 
 .PHONY: sanitize sanitize-threads miri
 sanitize: $(DEPS) ## the engine's tests under AddressSanitizer and LeakSanitizer, on a nightly toolchain; ARGS="name" chooses

@@ -71,34 +71,6 @@ def test_nonsense_by_hand_is_refused_by_the_tables_and_the_rest_is_taken(server,
     assert jobs.get(job).state in {zjobs.JobState.RETRYABLE, zjobs.JobState.DISCARDED}
 
 
-def test_one_key_is_taken_once_by_sixteen_clients_whatever_they_do(server, url):
-    zjobs.Supervisor(url)
-    failures, kinds = [], list(zjobs.UniqueStrategy)
-
-    def race(number):
-        try:
-            jobs = zjobs.Supervisor(url)
-            for turn in range(30):
-                strategy = kinds[(number + turn) % len(kinds)]
-                jobs.enqueue("w", {"n": number}, unique_key=f"k{turn % 3}", unique_strategy=strategy)
-                if turn % 7 == number % 7:
-                    jobs.cancel_many(unique_key=f"k{turn % 3}")
-        except Exception as error:  # noqa: BLE001 - told below
-            failures.append(error)
-
-    threads = [threading.Thread(target=race, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    with psycopg.connect(server.url) as connection:
-        live = connection.execute(
-            f"SELECT unique_key, count(*) FROM {table(url)} WHERE state IN (0, 1, 3, 6) GROUP BY 1"
-        )
-        assert all(count == 1 for _, count in live.fetchall())
-
-
 def test_the_child_of_a_fork_is_refused_and_the_parent_goes_on(url):
     store = zjobs.DbStore(url)
     store.count(zjobs.JobFilter())

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import signal
 import time
 
 import psycopg
@@ -49,36 +48,6 @@ def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, ev
         admin.execute(f"SET client_min_messages = error; DROP SCHEMA {schema} CASCADE")
 
 
-def test_work_goes_on_at_a_follower_that_was_promoted():
-    with postgres_server.running(settings={"wal_level": "replica"}) as leader:
-        with psycopg.connect(leader.url, autocommit=True) as admin:
-            admin.execute("SELECT pg_create_physical_replication_slot('one')")
-        follower = postgres_server.Server(leader.folder / "follower", settings={"hot_standby": "on"})
-        follower.copy_of(leader)
-        follower.start()
-        try:
-            with psycopg.connect(leader.url, autocommit=True) as admin:
-                # A commit that was acknowledged is at the follower: nothing may be lost.
-                admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-                admin.execute("SELECT pg_reload_conf()")
-            hosts = f"127.0.0.1:{leader.port},127.0.0.1:{follower.port}"
-            url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
-            jobs = zjobs.Supervisor(url, queues={"default": 4}, rescue_interval_ms=1000)
-
-            @jobs.worker
-            def act(n: int) -> None: ...
-
-            with jobs:
-                enqueued = [enqueue_at_last(jobs, n) for n in range(20)]
-                leader.stop(signal.SIGKILL)
-                follower.run(["pg_ctl", "promote", "-D", str(follower.data)])
-                enqueued += [enqueue_at_last(jobs, n) for n in range(20)]
-                for number in enqueued:
-                    assert jobs.wait(number, SOON).state is zjobs.JobState.COMPLETED
-        finally:
-            follower.stop(signal.SIGQUIT)
-
-
 def test_a_leader_that_has_become_read_only_is_left_for_the_one_that_can_be_written(server):
     with postgres_server.running() as first:
         hosts = f"127.0.0.1:{first.port},127.0.0.1:{server.port}"
@@ -98,12 +67,3 @@ def test_a_leader_that_has_become_read_only_is_left_for_the_one_that_can_be_writ
         assert [job.worker for job in zjobs.Supervisor(f"{server.url}?schema=moved").list()] == ["after"]
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute("SET client_min_messages = error; DROP SCHEMA moved CASCADE")
-
-
-def enqueue_at_last(jobs, n):
-    """The number of a job that was surely enqueued; one that is uncertain is enqueued again."""
-    deadline = time.monotonic() + SOON
-    while True:
-        with contextlib.suppress(zjobs.StoreUnavailable, zjobs.EnqueueUncertain):
-            return jobs.enqueue("act", {"n": n}).id
-        assert time.monotonic() < deadline

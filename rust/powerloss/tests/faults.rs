@@ -1,4 +1,5 @@
 //! Each call on the disk fails once, in many sessions: every error is told, nothing is lost, nothing is half done.
+//! `ZJOBS_ROUNDS=200` makes so many sessions of each.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 #![allow(missing_docs, reason = "nothing leaves a test binary")]
 
@@ -10,6 +11,10 @@ fn session(seed: u64, fault: Fault) -> Recording {
     let folder = folder().unwrap();
     // It compares what the store shows in the end with what it has answered.
     record(Setting { seed, calls: 30, synchronous: Synchronous::Full, fault: Some(fault) }, folder.path())
+}
+
+fn rounds(default: u64) -> u64 {
+    std::env::var("ZJOBS_ROUNDS").map_or(default, |text| text.parse().unwrap())
 }
 
 fn texts(recording: &Recording) -> Vec<String> {
@@ -25,7 +30,7 @@ fn any_call_on_the_disk_may_fail_once() {
     let mut told = 0;
     for call in Call::ALL {
         let mut struck = 0;
-        for seed in 0..40 {
+        for seed in 0..rounds(40) {
             let recording = session(seed, Fault::Once(call, usize::try_from(seed * 3).unwrap()));
             struck += recording.struck;
             for text in texts(&recording) {
@@ -42,7 +47,7 @@ fn any_call_on_the_disk_may_fail_once() {
 #[test]
 fn without_space_calls_fail_and_go_on_when_there_is_some() {
     let mut told = 0;
-    for seed in 0..100 {
+    for seed in 0..rounds(100) {
         let recording = session(seed, Fault::NoSpace(usize::try_from(seed % 50).unwrap()));
         for text in texts(&recording) {
             assert!(text.contains("no space left for") && text.contains("free some"), "{text}");

@@ -1,4 +1,4 @@
-"""The short form of `make cuts`, and the proof that it sees what is wrong."""
+"""The short forms of `make cuts`, `make promotions` and `make disks`, and the proof that they see what is wrong."""
 
 import subprocess
 import sys
@@ -8,17 +8,31 @@ from pathlib import Path
 import pytest
 
 import zjobs
+from outages.account import Account
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cuts
+
+def proved(program, *arguments):
+    command = [sys.executable, "-m", f"outages.{program}", *arguments]
+    ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=140, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 @pytest.mark.timeout(150)
 def test_cuts_lose_nothing_and_run_nothing_twice():
-    command = [sys.executable, "-m", "cuts", "--cuts", "12"]
-    ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=140, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.startswith("proved: 12 cuts")
+    assert proved("cuts", "--cuts", "12").startswith("proved: 12 cuts")
+
+
+@pytest.mark.timeout(150)
+def test_work_goes_on_at_a_follower_that_was_promoted_and_nothing_is_lost():
+    assert proved("promotions", "--times", "2").startswith("proved: 2 deaths of the leader")
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("store", "kinds"), [("sqlite", 2), ("postgres", 3)])
+def test_disks_that_are_full_read_only_or_fail_lose_nothing(store, kinds):
+    said = proved("disks", "--rounds", "1", "--store", store)
+    assert said.startswith(f"proved: {kinds} outages of the disk of {store}")
 
 
 @pytest.fixture
@@ -35,7 +49,7 @@ def jobs():
 
 
 def seen(**changes):
-    found = cuts.Cuts()
+    found = Account()
     found.made, found.uncertain = {"a": 1}, {"b"}
     found.runs.update({"a": 1, "b": 1})
     for name, value in changes.items():
