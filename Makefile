@@ -164,6 +164,11 @@ corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged 
 	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
 	@echo "proved: $(or $(COUNT),10000) damaged files and $(or $(COUNT),10000) damaged logs opened: no crash, no write"
 
+.PHONY: coverage
+coverage: $(DEPS) ## which lines of the engine the tests of both languages run; what none runs is listed in coverage.txt
+	@command -v cargo-llvm-cov >/dev/null || cargo install --locked cargo-llvm-cov
+	$(PY) tools/covered.py "$(CARGO_TARGET_DIR)" $(RINGS) $(ARGS)
+
 .PHONY: cron-oracle
 cron-oracle: $(BUILT) ## each change of each zone's offset meets 200 cron expressions: EXPRESSIONS= ZONES= RANDOM= SEED= choose
 	cd tests && PYTHONTZPATH= $(abspath $(PY)) -m cron_oracle $(if $(EXPRESSIONS),--expressions $(EXPRESSIONS)) \

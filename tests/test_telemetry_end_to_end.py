@@ -234,8 +234,8 @@ def test_a_listener_that_blocks_holds_up_no_other_job_s_end(jobs, gate, eventual
     assert sorted(told) == [job.id for job in many]
 
 
-def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path, gate, eventually):
-    app = zjobs.Supervisor(f"sqlite:///{tmp_path}/jobs.db")
+def with_a_listener_that_waits(app, gate):
+    """A worker, and the jobs of whose ends a listener has been told, which waits for the gate each time."""
     told = []
 
     @app.worker
@@ -247,6 +247,12 @@ def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path,
         gate.wait()
 
     app.telemetry.attach(listener, "job_completed")
+    return act, told
+
+
+def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path, gate, eventually):
+    app = zjobs.Supervisor(f"sqlite:///{tmp_path}/jobs.db")
+    act, told = with_a_listener_that_waits(app, gate)
     with app:
         act.enqueue()
         eventually(lambda: told)
@@ -260,17 +266,7 @@ def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path,
 
 def test_a_stop_does_not_wait_for_a_listener_that_never_returns(jobs, gate, eventually):
     app = jobs()
-    told = []
-
-    @app.worker
-    def act() -> None:
-        pass
-
-    def listener(event):
-        told.append(event.result.job.id)
-        gate.wait()
-
-    app.telemetry.attach(listener, "job_completed")
+    act, told = with_a_listener_that_waits(app, gate)
     app.start()
     job = act.enqueue()
     eventually(lambda: told)

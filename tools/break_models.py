@@ -16,26 +16,13 @@ import time
 import tomllib
 from pathlib import Path
 
+from sources import copy_sources
+
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = Path("rust/models")
 CARGO = ["cargo", "build", "--locked", "--quiet", "--profile", "test", "--features", "loom", "--bin", "loom-models"]
 # A schedule of a broken engine may never end.
 PATIENCE = 300
-
-
-def copy_sources(place: Path) -> None:
-    """What is built, as it is here; files that did not change keep their times."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, place / name)
 
 
 def run(command: list[str], place: Path, target: Path) -> subprocess.CompletedProcess[str]:
