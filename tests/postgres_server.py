@@ -118,15 +118,22 @@ class Server:
         # One that ended by itself has been told of where it was started; that error must not be hidden by another.
         if self.process is None or self.process.poll() is not None:
             return
-        family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(how)
         self.process.wait(60)
-        # A child that outlives its parent keeps the shared memory.
-        for child in family if how is signal.SIGKILL else ():
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(family, 60)
+        # A child that outlives its parent keeps the shared memory, also one that was made in the last moment.
+        until = time.monotonic() + 60
+        while family := self._family():
+            assert time.monotonic() < until, f"{len(family)} processes of the server outlive it"
+            for child in family if how is signal.SIGKILL else ():
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            psutil.wait_procs(family, 1)
         self.process = None
+
+    def _family(self) -> list[psutil.Process]:
+        """Whatever works in its data folder."""
+        folder = str(self.data.resolve())
+        return [child for child in psutil.process_iter(["cwd"]) if child.info["cwd"] == folder]
 
 
 @contextmanager

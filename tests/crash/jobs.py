@@ -10,7 +10,7 @@ from typing import Any
 import zjobs
 from crash.marks import Marks, now
 
-__all__ = ["CHORES", "FAILURES", "SECONDS", "SLOTS", "TICK", "Kinds", "open_patiently", "open_supervisor"]
+__all__ = ["CHORES", "FAILURES", "SECONDS", "SLOTS", "TICK", "Kinds", "open_patiently", "open_supervisor", "patiently"]
 
 SLOTS = 8
 """Handlers that one worker process runs at once."""
@@ -35,12 +35,17 @@ def open_supervisor(database: str, node: str | None = None) -> zjobs.Supervisor:
 
 def open_patiently(database: str, node: str | None = None) -> zjobs.Supervisor:
     """As `open_supervisor`, also while the server is being started again."""
+    return patiently(lambda: open_supervisor(database, node))
+
+
+def patiently(call: Callable[[], Any]) -> Any:
+    """What the call returns once the store is there, which may be about to start."""
     for _ in range(200):
         try:
-            return open_supervisor(database, node)
+            return call()
         except zjobs.StoreUnavailable:
             threading.Event().wait(0.05)
-    return open_supervisor(database, node)
+    return call()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from crash.jobs import SECONDS, TICK, Kinds, open_patiently
+from crash.jobs import SECONDS, TICK, Kinds, open_patiently, patiently
 from crash.marks import Marks
 
 
@@ -11,7 +11,7 @@ def main(database: str, folder: str, name: str) -> None:
     jobs = open_patiently(database, name)
     kinds = Kinds.on(jobs, Marks(Path(folder), name), name)
     jobs.register_cron(SECONDS, "* * * * * *", kinds.ticked, {"token": TICK})
-    jobs.run()
+    patiently(jobs.run)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """One worker process: `python -m soak.worker DATABASE MARKS NAME`. A SIGTERM ends it in order."""
 
 import sys
-import threading
 from pathlib import Path
 
 import zjobs
-from crash.jobs import SLOTS, Kinds
+from crash.jobs import SLOTS, Kinds, patiently
 from crash.marks import Marks
 
 __all__ = ["KEPT"]
@@ -17,20 +16,14 @@ KEPT = 90.0
 def open_worker(database: str, slots: int = SLOTS) -> zjobs.Supervisor:
     """A supervisor that prunes, as one must that runs for days; the server may be about to start."""
     kept = zjobs.Retention(completed=KEPT, cancelled=KEPT, discarded=KEPT)
-    for chance in range(200):
-        try:
-            return zjobs.Supervisor(database, queues={"default": slots}, retention=kept, rescue_interval_ms=1000)
-        except zjobs.StoreUnavailable:
-            if chance == 199:
-                raise
-            threading.Event().wait(0.05)
-    raise AssertionError
+    settings = {"queues": {"default": slots}, "retention": kept, "rescue_interval_ms": 1000}
+    return patiently(lambda: zjobs.Supervisor(database, **settings))
 
 
 def main(database: str, folder: str, name: str) -> None:
     jobs = open_worker(database)
     Kinds.on(jobs, Marks(Path(folder), name))
-    jobs.run()
+    patiently(jobs.run)
 
 
 if __name__ == "__main__":
