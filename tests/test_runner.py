@@ -3,11 +3,13 @@
 import asyncio
 import contextvars
 import threading
+from dataclasses import dataclass
 
 import pytest
 
 import zjobs
 from zjobs import Constant, JobContext, JobState
+from zjobs._runner import LoopCrew
 
 
 @pytest.fixture(params=["thread", "loop"])
@@ -142,3 +144,27 @@ def test_a_context_kept_after_its_job_harms_nobody(jobs):
         assert app.get(job).progress is None
     assert kept[0].job.id == job.id
     assert not kept[0].cancelled
+
+
+@dataclass
+class Place:
+    """A slot, as far as the loop looks at it."""
+
+    attempt: tuple[int, int] | None
+
+
+def test_a_coroutine_is_interrupted_by_its_attempt_and_not_by_its_job():
+    async def story():
+        loop_crew = LoopCrew(lambda: ([(7, 1)], []), Place)
+        tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(3)]
+        for task, attempt in zip(tasks, [(7, 1), (7, 2), None], strict=True):
+            loop_crew._slots[task] = (0, Place(attempt))
+        await asyncio.sleep(0)
+        loop_crew._answer()
+        await asyncio.sleep(0)
+        cancelled = [task.cancelled() for task in tasks]
+        for task in tasks:
+            task.cancel()
+        return cancelled
+
+    assert asyncio.run(story()) == [True, False, False]

@@ -373,8 +373,8 @@ class Slot:
     """One place in a queue where one job runs at a time."""
 
     @property
-    def job_id(self) -> int | None:
-        """The id of the job that runs here now."""
+    def attempt(self) -> tuple[int, int] | None:
+        """The attempt that runs here now: the id of its job, and its lease."""
     @property
     def is_inherited(self) -> bool:
         """Whether this is the child of a fork, whose parent's slot it is."""
@@ -466,8 +466,8 @@ class Engine:
         """Claims for a queue, in this thread."""
     def flush(self) -> None:
         """Writes the acks that wait."""
-    def hear(self) -> tuple[list[int], list[int]]:
-        """The loop answers a ring: the ids of the jobs to interrupt, and how many could start now in each queue."""
+    def hear(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """The loop answers a ring: the attempts to interrupt, and how many jobs could start now in each queue."""
     def tick(
         self,
         name: str,

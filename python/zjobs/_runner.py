@@ -74,7 +74,7 @@ def _run_to_the_end(slot: "Slot") -> None:
         try:
             run_thread_slot(slot)
         except BaseException as error:
-            if slot.job_id is None:
+            if slot.attempt is None:
                 raise
             slot.put(_UNREADABLE)
             _LOG.error("a slot broke; its job fails and the slot goes on", exc_info=error)
@@ -298,7 +298,9 @@ class ThreadCrew:
 class LoopCrew:
     """The event loop that runs coroutines, on a thread of its own."""
 
-    def __init__(self, hear: Callable[[], tuple[list[int], list[int]]], new_slot: Callable[[int], "Slot"]) -> None:
+    def __init__(
+        self, hear: Callable[[], tuple[list[tuple[int, int]], list[int]]], new_slot: Callable[[int], "Slot"]
+    ) -> None:
         """No thread and no loop yet."""
         self._hear = hear
         self._new_slot = new_slot
@@ -381,7 +383,7 @@ class LoopCrew:
         if interrupted:
             wanted = set(interrupted)
             for task, (_, slot) in list(self._slots.items()):
-                if slot.job_id in wanted:
+                if slot.attempt in wanted:
                     task.cancel("the job was asked to stop")
         for queue, count in enumerate(ready):
             for _ in range(count):

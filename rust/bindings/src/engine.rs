@@ -24,7 +24,7 @@ use crate::job::{Job, job_id, untracked};
 use crate::options::Options;
 use crate::registry::{Core, Entry, forked, random};
 use crate::shape::Shape;
-use crate::slot::Slot;
+use crate::slot::{Slot, numbers};
 use crate::store::store_of;
 use crate::telemetry::PySink;
 
@@ -353,10 +353,10 @@ impl Engine {
 
     // --- the event loop's side ---
 
-    /// The loop answers a ring: the ids of the jobs to interrupt, and how many could start now in each queue.
-    fn hear(&self) -> (Vec<i64>, Vec<usize>) {
+    /// The loop answers a ring: the attempts to interrupt, and how many jobs could start now in each queue.
+    fn hear(&self) -> (Vec<(i64, u32)>, Vec<usize>) {
         let pool = self.core.engine.pool();
-        let interrupts = pool.hear().iter().map(|running| running.job.id.0).collect();
+        let interrupts = pool.hear().iter().map(|running| numbers(running.attempt())).collect();
         (interrupts, pool.indexes().map(|queue| pool.ready(queue, Lane::Loop)).collect())
     }
 }

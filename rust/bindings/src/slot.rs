@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use zjobs_engine::clock::Moment;
+use zjobs_engine::job::{JobId, Lease};
 use zjobs_engine::outcome::{self, Again, Failure};
 use zjobs_engine::runtime::{Lane, Next, QueueIndex, Running};
 use zjobs_engine::sync::Mutex;
@@ -183,9 +184,14 @@ impl Slot {
         self.core.check_fork().is_err()
     }
 
-    /// The id of the job that runs here now.
+    /// The attempt that runs here now: the id of its job, and its lease.
     #[getter]
-    fn job_id(&self) -> Option<i64> {
-        self.current.lock().as_ref().map(|running| running.job.id.0)
+    fn attempt(&self) -> Option<(i64, u32)> {
+        self.current.lock().as_ref().map(|running| numbers(running.attempt()))
     }
+}
+
+/// An attempt as Python has it.
+pub(crate) const fn numbers((id, lease): (JobId, Lease)) -> (i64, u32) {
+    (id.0, lease.0)
 }

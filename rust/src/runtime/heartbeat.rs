@@ -84,12 +84,12 @@ impl Role for Heartbeat {
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let shared = self.shared.clone();
         // What the reply is about: a job that was retried by hand meanwhile may be here again, under another lease.
-        let before: FxHashSet<(JobId, Lease)> = shared.held().iter().map(attempt).collect();
+        let before: FxHashSet<(JobId, Lease)> = shared.held().iter().map(|held| held.attempt()).collect();
         match beat(&shared, store, now.moment)? {
             Pulse::Alive { mut cancel, lost, unknown } => {
                 let told = !(cancel.is_empty() && lost.is_empty());
                 let mut meant = if told { shared.held() } else { Vec::new() };
-                meant.retain(|held| before.contains(&attempt(held)) || sabotage::is_on(Sabotage::BelieveLateReplies));
+                meant.retain(|held| before.contains(&held.attempt()) || sabotage::is_on(Sabotage::BelieveLateReplies));
                 cancel.retain(|id| meant.iter().any(|held| held.job.id == *id));
                 shared.cancel_running(&cancel);
                 for held in meant.iter().filter(|held| lost.contains(&held.job.id)) {
@@ -138,15 +138,10 @@ pub fn beat(shared: &Shared, store: &dyn Store, now: Moment) -> Result<Pulse> {
     Ok(pulse)
 }
 
-fn attempt(held: &Arc<Running>) -> (JobId, Lease) {
-    (held.job.id, held.job.lease)
-}
-
 /// The row of one job is not ours any more: stop its handler, drop its ack. A later attempt of it stays.
 fn drop_lost(shared: &Shared, lost: &Arc<Running>) {
     let meant = |held: &Running| {
-        let same = held.job.lease == lost.job.lease || sabotage::is_on(Sabotage::MistakeAttempts);
-        held.job.id == lost.job.id && same
+        held.attempt() == lost.attempt() || (held.job.id == lost.job.id && sabotage::is_on(Sabotage::MistakeAttempts))
     };
     if let Some(waiting) = shared.pool.withdraw(meant) {
         waiting.close();
@@ -228,7 +223,7 @@ mod tests {
             heartbeat.tick(Now::read(&*clock), &*store).unwrap();
         }
         let later = next(&engine);
-        assert_eq!((later.job.id, later.job.lease), (id, Lease(2)));
+        assert_eq!(later.attempt(), (id, Lease(2)));
         // Whatever is told of the first is nothing to the second.
         drop_lost(shared, &hangs);
         assert!(!later.is_closed() && shared.held_ids() == [id]);

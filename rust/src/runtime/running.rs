@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::job::{Job, NodeId};
+use crate::job::{Job, JobId, Lease, NodeId};
 use crate::runtime::pool::QueueIndex;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -61,6 +61,11 @@ impl Running {
             abandoned: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
         }
+    }
+
+    /// What tells it from every other: a job may be tried again here while an attempt of it still hangs.
+    pub fn attempt(&self) -> (JobId, Lease) {
+        (self.job.id, self.job.lease)
     }
 
     pub(crate) fn start(&self, now: Moment, place: u32) {
