@@ -51,15 +51,13 @@ impl Finished {
 
     /// Drops stale entries when they outnumber the `jobs` that are really there.
     pub fn tidy(&mut self, jobs: usize, mut is_current: impl FnMut(State, Entry) -> bool) {
-        let entries: usize = FINAL.iter().filter_map(|state| self.of(*state)).map(VecDeque::len).sum();
-        if entries <= 2 * jobs + SLACK {
+        if self.completed.len() + self.cancelled.len() + self.discarded.len() <= 2 * jobs + SLACK {
             return;
         }
-        for state in FINAL {
-            if let Some(entries) = self.of_mut(state) {
-                entries.retain(|entry| is_current(state, *entry));
-                entries.shrink_to_fit();
-            }
+        let Self { completed, cancelled, discarded } = self;
+        for (state, entries) in FINAL.into_iter().zip([completed, cancelled, discarded]) {
+            entries.retain(|entry| is_current(state, *entry));
+            entries.shrink_to_fit();
         }
     }
 
