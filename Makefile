@@ -35,7 +35,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz mutants powerloss promotions recovery repeat soak unique-race walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants powerloss promotions recovery repeat soak unique-race walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
@@ -136,6 +136,9 @@ disks: $(BUILT) ## disks that are full, read-only or fail, at each call of SQLit
 	ZJOBS_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --locked --quiet --package zjobs-powerloss --test faults
 	@echo "proved: 8 kinds of calls on the disk, each failed once in $(or $(ROUNDS),200) sessions on SQLite, and no space in as many: every error told, nothing lost"
 	cd tests && $(abspath $(PY)) -m outages.disks --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1)
+
+held-snapshot: $(BUILT) ## how soon jobs start while a forgotten transaction keeps PostgreSQL from clearing up: MINUTES=60 RATE=1000
+	cd tests && $(abspath $(PY)) -m held_snapshot --minutes $(or $(MINUTES),60) $(if $(RATE),--rate $(RATE))
 
 unique-race: $(BUILT) ## sixteen clients enqueue the same unique keys at the same moments: ROUNDS=10000 of each policy
 	cd tests && $(abspath $(PY)) -m unique_race --rounds $(or $(ROUNDS),10000)
