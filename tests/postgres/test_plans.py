@@ -8,7 +8,8 @@ import pytest
 
 import postgres_server
 import zjobs
-from zjobs.rows import Heartbeat, NewJob
+from zjobs import Progress
+from zjobs.rows import Heartbeat, JobFilter, NewJob, Report
 
 NODE = "a" * 32
 WAITING = 5_000
@@ -76,3 +77,25 @@ def test_a_claim_reads_what_it_takes_and_little_more(way, server, schema, eventu
     store = None  # its sessions end, and tell what they have read
     eventually(lambda: rows_read(server, schema, staged + 100) is not None)
     assert rows_read(server, schema, staged + 100) < WAITING
+
+
+def test_what_a_node_does_all_along_reads_nothing_of_jobs_that_are_over(way, server, schema, eventually):
+    store = opened(way, eventually)
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(f"ALTER TABLE {schema}.jobs SET (autovacuum_enabled = off)")
+    store.enqueue([NewJob("w", b"{}")] * WAITING)
+    assert len(store.cancel(JobFilter())) == WAITING
+    store.heartbeat(Heartbeat(NODE, "host", 1, 600.0))
+    store.enqueue([NewJob("w", b"{}")])
+    (job,) = store.claim(NODE, "default", 1)
+    store = None
+    eventually(lambda: rows_read(server, schema, WAITING + 1) is not None)
+    before = rows_read(server, schema, WAITING + 1)
+    store = opened(way, eventually)
+    for _ in range(10):
+        assert store.heartbeat(Heartbeat(NODE, "host", 1, 600.0, holds=(job.id,))).lost == ()
+        assert (store.rescue(), store.stage(10).moved) == ([], 0)
+    store.report(NODE, [Report(job.id, job.lease, Progress(1.0))])
+    store = None
+    eventually(lambda: rows_read(server, schema, WAITING + 2) is not None)
+    assert rows_read(server, schema, WAITING + 2) - before < 1_000

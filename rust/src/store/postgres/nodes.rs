@@ -53,6 +53,8 @@ async fn reconcile(session: &Session, number: i64, says: &[JobId]) -> Verb<Pulse
             Err(_) => unknown.push((id, Lease(rows::unsigned(row.try_get(1)?)))),
         }
     }
+    cancel.sort_unstable();
+    unknown.sort_unstable();
     Ok(Pulse::Alive { cancel, lost, unknown })
 }
 
