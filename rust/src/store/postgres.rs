@@ -38,6 +38,7 @@ mod ear;
 mod enqueue;
 #[cfg(feature = "fuzz")]
 pub mod fuzzing;
+mod marks;
 mod meaning;
 mod nodes;
 mod reads;
@@ -57,12 +58,16 @@ use address::Address;
 use by_hand::Setting;
 use dialect::Dialect;
 use ear::Ear;
+use marks::Marks;
 use schema::Home;
 use seat::{Contact, Repeat, Seat};
 use session::{Plans, Session, Verb};
 
 /// How long a call may take, unless it is told otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where the server is far away every look takes so long, which does no harm.
+const LONG_LOOK: Duration = Duration::from_millis(50);
 
 /// So many jobs of callers that arrive together are inserted by one statement.
 const TOGETHER: usize = 1_000;
@@ -81,6 +86,8 @@ pub struct PostgresConfig {
     pub create: bool,
     /// How long a call may take; above zero.
     pub patience: Duration,
+    /// Once looks for work take so long, the next ones begin behind what was claimed before.
+    pub long_look: Duration,
     /// Where the environment is read.
     pub environment: fn(&str) -> Option<String>,
     /// The source of chance: waits before another try, and the name of this process among the others.
@@ -95,6 +102,7 @@ impl PostgresConfig {
             schema: SCHEMA.to_owned(),
             create: true,
             patience: PATIENCE,
+            long_look: LONG_LOOK,
             environment: |name| std::env::var(name).ok(),
             random,
         }
@@ -110,6 +118,7 @@ pub struct PostgresStore {
     claims: Seat,
     desk: Seat,
     ear: Ear,
+    marks: Marks,
     enqueues: Group<(Moment, Vec<NewJob>), Vec<Enqueued>>,
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
@@ -161,6 +170,7 @@ impl PostgresStore {
             claims,
             desk,
             ear,
+            marks: Marks::new(config.long_look),
             enqueues,
             subscribers,
             leaving,
@@ -298,7 +308,7 @@ impl Store for PostgresStore {
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
         self.claims
             .call(Repeat::Unsafe, &async |session: &Session| {
-                session.planned(async |session: &Session| claim::claim(session, claim).await).await
+                session.planned(async |session: &Session| claim::claim(session, claim, &self.marks).await).await
             })
             .map_err(certain)
     }

@@ -55,6 +55,7 @@ pub fn config(schema: &str) -> PostgresConfig {
 }
 
 pub struct Postgres {
+    config: PostgresConfig,
     pub store: PostgresStore,
     pub schema: String,
     pub beside: Beside,
@@ -62,9 +63,14 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    pub fn with(set: impl FnOnce(PostgresConfig) -> PostgresConfig) -> Self {
         let schema = fresh_schema();
         let beside = Beside::new();
-        let store = PostgresStore::open(config(&schema)).unwrap();
+        let config = set(config(&schema));
+        let store = PostgresStore::open(config.clone()).unwrap();
         beside.run(&format!(
             "CREATE TABLE {schema}.test_clock AS SELECT timestamptz '2026-01-01 00:00:00Z' AS at;
              CREATE OR REPLACE FUNCTION {schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
@@ -72,7 +78,12 @@ impl Postgres {
              CREATE OR REPLACE FUNCTION {schema}.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
              RETURN timestamptz '-infinity'"
         ));
-        Self { store, schema, beside }
+        Self { config, store, schema, beside }
+    }
+
+    /// The sessions that there were end, and others begin.
+    pub fn reopen(&mut self) {
+        self.store = PostgresStore::open(self.config.clone()).unwrap();
     }
 }
 

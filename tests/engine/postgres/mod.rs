@@ -2,6 +2,7 @@
 
 mod ear;
 pub mod fixture;
+mod held_snapshot;
 mod sql;
 
 use crate::conformance::conformance;

@@ -2,26 +2,61 @@
 
 use postgres_types::Type;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, System, Timestamp};
 use crate::error::Error;
-use crate::job::{Job, Name, NodeId};
+use crate::job::{Job, JobId, Name, NodeId};
+use crate::store::postgres::marks::{Marks, Stretch};
 use crate::store::postgres::rows;
 use crate::store::postgres::session::{Session, Verb};
 use crate::store::postgres::types::{At, Id};
 use crate::store::sql::postgres as sql;
 use crate::store::{Claim, Staged};
 
-pub(super) async fn claim(session: &Session, claim: &Claim) -> Verb<Vec<Job>> {
-    let (queue, limit) = (claim.queue.as_str(), rows::limit(claim.limit));
-    let found =
-        session.query(sql::claim, &[(&queue, Type::TEXT), (&limit, Type::INT8), (&Id(claim.node), Type::UUID)]).await?;
-    if found.is_empty() && !is_alive(session, claim.node).await? {
+pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Verb<Vec<Job>> {
+    let queue = &claim.queue;
+    let stretches = marks.stretches(queue, System.moment());
+    let mut jobs = Vec::new();
+    for stretch in &stretches {
+        if jobs.len() < claim.limit {
+            look(session, claim, *stretch, &mut jobs).await?;
+        }
+    }
+    let began = System.moment();
+    if stretches.is_empty() || (jobs.is_empty() && marks.is_due(queue, began)) {
+        look(session, claim, Stretch::WHOLE, &mut jobs).await?;
+        marks.looked(queue, began, System.moment());
+    }
+    if jobs.is_empty() && !is_alive(session, claim.node).await? {
         return Err(not_alive(claim.node).into());
     }
-    let mut jobs = found.iter().map(rows::job).collect::<Verb<Vec<_>>>()?;
+    marks.claimed(queue, &jobs);
     // SQL promises no order of what it returns.
     jobs.sort_unstable_by_key(|job| (job.priority, job.scheduled_at, job.id));
     Ok(jobs)
+}
+
+/// Claims what is still wanted from one stretch of the queue.
+async fn look(session: &Session, claim: &Claim, stretch: Stretch, jobs: &mut Vec<Job>) -> Verb<()> {
+    let (queue, limit) = (claim.queue.as_str(), rows::limit(claim.limit - jobs.len()));
+    let (priority, at, JobId(id)) = stretch.after;
+    let found = session
+        .query(
+            sql::claim,
+            &[
+                (&queue, Type::TEXT),
+                (&limit, Type::INT8),
+                (&Id(claim.node), Type::UUID),
+                (&priority, Type::INT4),
+                (&At(at), Type::TIMESTAMPTZ),
+                (&id, Type::INT8),
+                (&stretch.to, Type::INT4),
+            ],
+        )
+        .await?;
+    for row in &found {
+        jobs.push(rows::job(row)?);
+    }
+    Ok(())
 }
 
 async fn is_alive(session: &Session, node: NodeId) -> Verb<bool> {

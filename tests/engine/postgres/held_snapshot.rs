@@ -1,0 +1,60 @@
+//! Claims while somebody holds a snapshot, so that nothing of what they leave behind can be cleared away.
+
+use std::time::Duration;
+
+use zjobs_engine::job::Name;
+use zjobs_engine::outcome::{Outcome, settle};
+use zjobs_engine::store::postgres::PostgresConfig;
+use zjobs_engine::store::{Claim, Heartbeat, Store};
+use zjobs_engine::{Job, JobId, State};
+
+use crate::conformance::fixture::{ALICE, Fixture, new_job};
+use crate::postgres::fixture::{Beside, Postgres};
+
+const JOBS: usize = 3_000;
+const AT_ONCE: usize = 10;
+
+fn claimed(on: &Postgres) -> Vec<Job> {
+    on.store.claim(&Claim { node: ALICE, queue: Name::queue("default").unwrap(), limit: AT_ONCE }).unwrap()
+}
+
+/// What the index of claims was read for, once the sessions that read it are over.
+fn entries_read(on: &Postgres) -> usize {
+    let sql = "SELECT idx_tup_read::text FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_claim' AND schemaname = ";
+    on.beside.texts(&format!("{sql}'{}'", on.schema))[0].parse().unwrap()
+}
+
+/// Enqueues, and claims all of it beside a snapshot; what was read for that.
+fn worked_off(mut on: Postgres) -> (Postgres, usize) {
+    let ttl = Duration::from_secs(3600);
+    let beat = Heartbeat { node: ALICE, name: "host".into(), pid: 42, ttl, queues: Vec::new(), holds: Vec::new() };
+    on.store.heartbeat(&beat).unwrap();
+    on.store.enqueue(vec![new_job(); JOBS]).unwrap();
+    // Waiting for a while, as jobs do that are behind.
+    on.advance(Duration::from_secs(5));
+    let holder = Beside::new();
+    holder.run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM {}.jobs LIMIT 1", on.schema));
+    for turn in 0..JOBS / AT_ONCE {
+        let ids: Vec<_> = claimed(&on).iter().map(|job| usize::try_from(job.id.0).unwrap()).collect();
+        assert_eq!(ids, (turn * AT_ONCE + 1..=(turn + 1) * AT_ONCE).collect::<Vec<_>>());
+    }
+    // Its sessions end, and tell what they have read.
+    on.reopen();
+    let read = (0..).map(|_| entries_read(&on)).find(|read| *read >= JOBS).unwrap();
+    (on, read)
+}
+
+#[test]
+fn a_claim_begins_behind_what_was_claimed_before_and_finds_what_came_in_front_of_it() {
+    let (_, plain) = worked_off(Postgres::new());
+    let (on, read) = worked_off(Postgres::with(|config| PostgresConfig { long_look: Duration::ZERO, ..config }));
+    assert!(read * 2 < plain, "{read} instead of {plain}");
+    let first = on.store.get(&[JobId(1)]).unwrap().remove(0);
+    assert_eq!(first.state, State::Executing);
+    for _ in 0..3 {
+        assert!(claimed(&on).is_empty());
+    }
+    on.store.ack(ALICE, &[settle(&first, Outcome::Released).unwrap()]).unwrap();
+    let found = (0..100).find_map(|_| claimed(&on).pop());
+    assert_eq!(found.map(|job| job.id), Some(JobId(1)));
+}
