@@ -164,14 +164,15 @@ STOPS = RUNS.replace(
 class Child:
     def __init__(self, text, *arguments):
         command = [sys.executable, "-u", "-c", textwrap.dedent(text), *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Unbuffered: what comes with one line is not for `readline` to keep.
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
 
     def expect(self, line):
-        assert self.process.stdout.readline() == line + "\n"
+        assert self.process.stdout.readline().decode() == line + "\n"
 
     def end(self, seconds):
         out, err = self.process.communicate(timeout=seconds)
-        return out.splitlines(), self.process.returncode, err
+        return out.decode().splitlines(), self.process.returncode, err.decode()
 
 
 @pytest.fixture

@@ -150,9 +150,10 @@ def running():
 
     def start(first=""):
         text = textwrap.dedent(JOBS) + textwrap.dedent(RUN).format(first=first)
-        process = subprocess.Popen([sys.executable, "-u", "-c", text, "memory://"], stdout=subprocess.PIPE, text=True)
+        # Unbuffered: what comes with one line is not for `readline` to keep.
+        process = subprocess.Popen([sys.executable, "-u", "-c", text, "memory://"], stdout=subprocess.PIPE, bufsize=0)
         started.append(process)
-        assert process.stdout.readline() == "begun\n"
+        assert process.stdout.readline() == b"begun\n"
         return process
 
     yield start
@@ -165,7 +166,7 @@ def running():
 def test_run_drains_when_it_is_asked_to_end_and_when_its_terminal_is_gone(number, running):
     process = running()
     process.send_signal(number)
-    assert process.communicate(timeout=60)[0] == "done\nclean\n"
+    assert process.communicate(timeout=60)[0] == b"done\nclean\n"
     assert process.returncode == 0
 
 
@@ -173,14 +174,14 @@ def test_run_drains_when_it_is_asked_to_end_and_when_its_terminal_is_gone(number
 def test_run_leaves_other_signals_to_the_system(number, running):
     process = running()
     process.send_signal(number)
-    assert process.communicate(timeout=60)[0] == ""
+    assert process.communicate(timeout=60)[0] == b""
     assert process.returncode == -number
 
 
 def test_run_leaves_the_end_of_the_terminal_to_a_handler_of_the_program(running):
     process = running("signal.signal(signal.SIGHUP, lambda number, frame: print('heard', flush=True))")
     process.send_signal(signal.SIGHUP)
-    assert process.stdout.readline() == "heard\n"
+    assert process.stdout.readline() == b"heard\n"
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60)[0] == "done\nclean\n"
+    assert process.communicate(timeout=60)[0] == b"done\nclean\n"
     assert process.returncode == 0
