@@ -18,7 +18,7 @@ import psycopg
 import postgres_server
 import zjobs
 
-__all__ = ["judge", "percentile"]
+__all__ = ["Waits", "judge", "percentile"]
 
 AT_ONCE = 20
 """Jobs in one enqueue."""

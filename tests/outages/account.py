@@ -1,5 +1,6 @@
 """What producers and handlers were told during outages, held against what the store has in the end."""
 
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -120,6 +121,13 @@ class Account:
             return [f"{token} has no key and is there {len(some)} times"]
         early = [job for before, job in pairwise(some) if job.inserted_at < before.finished_at - BEGUN]
         return [f"{token} is there twice at once"] if early else []
+
+    def tell(self, problems: list[str], outages: str) -> int:
+        """Prints what is proved, or the first problems; the code to end with."""
+        for problem in problems[:20]:
+            print(problem, file=sys.stderr)
+        print(f"failed: {len(problems)} problems" if problems else f"proved: {self.sentence(outages)}")
+        return 1 if problems else 0
 
     def sentence(self, outages: str) -> str:
         """All of it, when nothing was wrong."""

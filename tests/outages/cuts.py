@@ -88,10 +88,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     account, problems = run(asked.cuts, asked.seed)
-    for problem in problems[:20]:
-        print(problem, file=sys.stderr)
-    print(f"failed: {len(problems)} problems" if problems else f"proved: {account.sentence('cuts')}")
-    return 1 if problems else 0
+    return account.tell(problems, "cuts")
 
 
 if __name__ == "__main__":

@@ -110,10 +110,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     account, problems = run(asked.times, asked.seed)
-    for problem in problems[:20]:
-        print(problem, file=sys.stderr)
-    print(f"failed: {len(problems)} problems" if problems else f"proved: {account.sentence('deaths of the leader')}")
-    return 1 if problems else 0
+    return account.tell(problems, "deaths of the leader")
 
 
 if __name__ == "__main__":
