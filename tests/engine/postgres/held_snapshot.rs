@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use zjobs_engine::job::Name;
+use zjobs_engine::job::{Name, Priority};
 use zjobs_engine::outcome::{Outcome, settle};
 use zjobs_engine::store::postgres::PostgresConfig;
 use zjobs_engine::store::{Claim, Heartbeat, Store};
-use zjobs_engine::{Job, JobId, State};
+use zjobs_engine::{Job, JobId, NewJob, State};
 
 use crate::conformance::fixture::{ALICE, Fixture, new_job};
 use crate::postgres::fixture::{Beside, Postgres};
 
 const JOBS: usize = 3_000;
 const AT_ONCE: usize = 10;
+
+fn beat() -> Heartbeat {
+    let ttl = Duration::from_secs(3600);
+    Heartbeat { node: ALICE, name: "host".into(), pid: 42, ttl, queues: Vec::new(), holds: Vec::new() }
+}
 
 fn claimed(on: &Postgres) -> Vec<Job> {
     on.store.claim(&Claim { node: ALICE, queue: Name::queue("default").unwrap(), limit: AT_ONCE }).unwrap()
@@ -28,9 +33,7 @@ fn entries_read(on: &Postgres) -> Option<usize> {
 
 /// Enqueues, and claims all of it beside a snapshot; what was read for that.
 fn worked_off(mut on: Postgres) -> (Postgres, usize) {
-    let ttl = Duration::from_secs(3600);
-    let beat = Heartbeat { node: ALICE, name: "host".into(), pid: 42, ttl, queues: Vec::new(), holds: Vec::new() };
-    on.store.heartbeat(&beat).unwrap();
+    on.store.heartbeat(&beat()).unwrap();
     on.store.enqueue(vec![new_job(); JOBS]).unwrap();
     // Waiting for a while, as jobs do that are behind.
     on.advance(Duration::from_secs(5));
@@ -61,4 +64,33 @@ fn a_claim_begins_behind_what_was_claimed_before_and_finds_what_came_in_front_of
     on.store.ack(ALICE, &[settle(&first, Outcome::Released).unwrap()]).unwrap();
     let found = (0..100).find_map(|_| claimed(&on).pop());
     assert_eq!(found.map(|job| job.id), Some(JobId(1)));
+}
+
+#[test]
+fn a_look_that_fails_takes_nothing_back_of_what_the_one_before_it_claimed() {
+    let on = Postgres::with(|config| PostgresConfig { long_look: Duration::ZERO, ..config });
+    on.store.heartbeat(&beat()).unwrap();
+    let of = |priority| NewJob { priority: Priority(priority), ..new_job() };
+    let schema = &on.schema;
+    let meets = |body: &str| {
+        on.beside.run(&format!(
+            "CREATE OR REPLACE FUNCTION {schema}.meet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$;
+             CREATE OR REPLACE TRIGGER meet BEFORE UPDATE ON {schema}.jobs FOR EACH ROW WHEN (new.priority = 5)
+             EXECUTE FUNCTION {schema}.meet()"
+        ));
+    };
+    // After three long looks at the whole, and the last one's second, the next ones are at stretches for a while.
+    meets("PERFORM pg_sleep(CASE old.id WHEN 6 THEN 1 ELSE 0 END); RETURN new");
+    for _ in 0..3 {
+        on.store.enqueue(vec![of(0), of(5)]).unwrap();
+        assert_eq!(claimed(&on).len(), 2);
+    }
+    on.store.enqueue(vec![of(0), of(5)]).unwrap();
+    meets("RAISE 'not today'");
+    let priorities: Vec<_> = claimed(&on).iter().map(|job| job.priority).collect();
+    assert_eq!(priorities, [Priority(0)]);
+    let claim = Claim { node: ALICE, queue: Name::queue("default").unwrap(), limit: AT_ONCE };
+    assert!(on.store.claim(&claim).unwrap_err().to_string().contains("not today"));
+    meets("RETURN new");
+    assert_eq!(claimed(&on).len(), 1);
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::job::{Job, JobId, Name, NodeId};
 use crate::store::postgres::marks::{Marks, Stretch};
 use crate::store::postgres::rows;
-use crate::store::postgres::session::{Session, Verb};
+use crate::store::postgres::session::{Failed, Kind, Session, Verb};
 use crate::store::postgres::types::{At, Id};
 use crate::store::sql::postgres as sql;
 use crate::store::{Claim, Staged};
@@ -17,13 +17,20 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
     let stretches = marks.stretches(queue, System.moment());
     let mut jobs = Vec::new();
     for stretch in &stretches {
-        if jobs.len() < claim.limit {
-            look(session, claim, *stretch, &mut jobs).await?;
+        if jobs.len() == claim.limit {
+            break;
+        }
+        match look(session, claim, *stretch, claim.limit - jobs.len()).await {
+            Ok(more) => jobs.extend(more),
+            // Each look is a commit of its own, but where a pooler lends the session: what was claimed is ours, and the
+            // next claim tells what is wrong.
+            Err(Failed::Postgres(_)) if !jobs.is_empty() && session.kind() == Kind::Direct => break,
+            Err(failed) => return Err(failed),
         }
     }
     let began = System.moment();
     if stretches.is_empty() || (jobs.is_empty() && marks.is_due(queue, began)) {
-        look(session, claim, Stretch::WHOLE, &mut jobs).await?;
+        jobs = look(session, claim, Stretch::WHOLE, claim.limit).await?;
         marks.looked(queue, began, System.moment());
     }
     if jobs.is_empty() && !is_alive(session, claim.node).await? {
@@ -35,9 +42,9 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
     Ok(jobs)
 }
 
-/// Claims what is still wanted from one stretch of the queue.
-async fn look(session: &Session, claim: &Claim, stretch: Stretch, jobs: &mut Vec<Job>) -> Verb<()> {
-    let (queue, limit) = (claim.queue.as_str(), rows::limit(claim.limit - jobs.len()));
+/// Claims from one stretch of the queue.
+async fn look(session: &Session, claim: &Claim, stretch: Stretch, limit: usize) -> Verb<Vec<Job>> {
+    let (queue, limit) = (claim.queue.as_str(), rows::limit(limit));
     let (priority, at, JobId(id)) = stretch.after;
     let found = session
         .query(
@@ -53,10 +60,7 @@ async fn look(session: &Session, claim: &Claim, stretch: Stretch, jobs: &mut Vec
             ],
         )
         .await?;
-    for row in &found {
-        jobs.push(rows::job(row)?);
-    }
-    Ok(())
+    found.iter().map(rows::job).collect()
 }
 
 async fn is_alive(session: &Session, node: NodeId) -> Verb<bool> {
