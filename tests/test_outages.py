@@ -70,6 +70,7 @@ def test_what_is_possible_is_no_problem(jobs):
         ("b is there 1 times and ran 0 times", {"runs": {"a": 1, "b": 0}}),
         ("a call took 15.5 seconds", {"slowest": 15.5}),
         ("p: oh", {"failures": ["p: oh"]}),
+        ("nothing was enqueued", {"made": {}}),
     ],
 )
 def test_what_is_wrong_is_told(jobs, what, changes):

@@ -101,7 +101,7 @@ class Account:
         rows: dict[str, list[zjobs.Job]] = defaultdict(list)
         for job in jobs.list(limit=None):
             rows[job.args["token"]].append(job)
-        found = list(self.failures)
+        found = list(self.failures) if self.made else ["nothing was enqueued", *self.failures]
         found += [f"{token} was enqueued and is not there" for token in self.made if token not in rows]
         found += [f"{token} was refused and is there" for token in self.refused if token in rows]
         for token, some in rows.items():
