@@ -123,15 +123,28 @@ class TlsProxy:
         port: The server's, on this machine.
         certificate: The chain to show, PEM.
         key: Its key, PEM.
+        clients: The authority that signed the certificates of those who may connect, PEM; otherwise anybody may.
+        newest: The newest version of TLS that it speaks.
     """
 
     _ASKED = struct.pack("!ii", 8, 80877103)  # SSLRequest of the protocol
     _REFUSAL = b"SFATAL\0VFATAL\0C28000\0Mpg_hba.conf rejects connection: no encryption\0\0"
 
-    def __init__(self, port: int, certificate: "Path", key: "Path") -> None:
+    def __init__(
+        self,
+        port: int,
+        certificate: "Path",
+        key: "Path",
+        clients: "Path | None" = None,
+        newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    ) -> None:
         self._server = port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
+        self._context.maximum_version = newest
+        if clients:
+            self._context.verify_mode = ssl.CERT_REQUIRED
+            self._context.load_verify_locations(clients)
         self._over = asyncio.Event()
         started: Queue[tuple[int, asyncio.AbstractEventLoop]] = Queue()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._listen(started)))

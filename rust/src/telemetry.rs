@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::job::{Job, Name};
+use crate::job::Job;
 use crate::outcome::RescueReason;
 
 /// The kinds of events; the order is the order of [`Kind::ALL`] and of the bits of a mask.
@@ -71,7 +71,7 @@ pub struct JobResult {
     pub error: Option<String>,
 }
 
-/// One thing that happened. Cron events are told by the scheduler, which lives outside the engine.
+/// One thing that happened. What schedules and persons do is told by the host, where both live.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A job was inserted by this engine.
@@ -94,36 +94,10 @@ pub enum Event {
     JobReleased(Job),
     /// A write about a job was refused because its lease had moved on.
     LeaseLost(Job),
-    /// A queue was paused through this engine.
-    QueuePaused(Name),
-    /// A queue was resumed through this engine.
-    QueueResumed(Name),
     /// The store stopped answering.
     StoreUnavailable(Error),
     /// The store answers again after this long.
     StoreRecovered(Duration),
-}
-
-impl Event {
-    /// Which kind it is.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::JobEnqueued(_) => Kind::JobEnqueued,
-            Self::JobStarted(_) => Kind::JobStarted,
-            Self::JobCompleted(_) => Kind::JobCompleted,
-            Self::JobFailed(_) => Kind::JobFailed,
-            Self::JobDiscarded(_) => Kind::JobDiscarded,
-            Self::JobCancelled(_) => Kind::JobCancelled,
-            Self::JobSnoozed(_) => Kind::JobSnoozed,
-            Self::JobRescued(..) => Kind::JobRescued,
-            Self::JobReleased(_) => Kind::JobReleased,
-            Self::LeaseLost(_) => Kind::LeaseLost,
-            Self::QueuePaused(_) => Kind::QueuePaused,
-            Self::QueueResumed(_) => Kind::QueueResumed,
-            Self::StoreUnavailable(_) => Kind::StoreUnavailable,
-            Self::StoreRecovered(_) => Kind::StoreRecovered,
-        }
-    }
 }
 
 /// Tell someone. Called on the thread where the event happens, or, when that is one of the engine's own, on the teller's;

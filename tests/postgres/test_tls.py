@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import ssl
 import subprocess
 
 import pytest
@@ -21,6 +22,7 @@ def secure(server, tmp_path_factory):
     make_certificate(folder, "ca", "/CN=authority")
     make_certificate(folder, "other", "/CN=stranger")
     make_certificate(folder, "server", "/CN=localhost", *signed, "-CA", "ca.crt", "-CAkey", "ca.key")
+    make_certificate(folder, "client", "/CN=postgres", *signed, "-CA", "ca.crt", "-CAkey", "ca.key")
     with contextlib.closing(TlsProxy(server.port, folder / "server.crt", folder / "server.key")) as proxy:
         yield proxy.port, folder
 
@@ -48,6 +50,11 @@ def make_certificate(folder, name, subject, *more):
         ("localhost", "sslmode=disable", "pg_hba.conf"),
         ("localhost", "sslmode=verify-full", "sslrootcert must name the file"),
         ("localhost", "sslmode=verify-full&sslrootcert={0}/none.crt", "must be a PEM file"),
+        ("localhost", "sslmode=verify-full&sslrootcert={0}/ca.key", "it holds no certificate"),
+        ("localhost", "sslmode=require&sslcert={0}/client.crt", "must come together with sslkey"),
+        ("localhost", "sslmode=require&sslcert={0}/client.crt&sslkey={0}/client.crt", "must be a PEM file"),
+        ("localhost", "sslmode=require&sslcert={0}/client.key&sslkey={0}/client.key", "must be a PEM file"),
+        ("localhost", "sslmode=disable&sslcert={0}/client.crt", "pg_hba.conf"),
         ("localhost", "sslmode=sometimes", "must be disable, allow, prefer"),
     ],
 )
@@ -60,3 +67,21 @@ def test_each_sslmode_means_what_it_does_in_libpq(secure, monkeypatch, host, opt
     else:
         with pytest.raises((zjobs.StoreUnavailable, zjobs.Invalid), match=message):
             zjobs.Supervisor(url)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_asks_who_calls_is_shown_the_certificate(server, secure, monkeypatch, newest):
+    folder = secure[1]
+    home = folder / f"home of {newest.name}"
+    monkeypatch.setenv("HOME", str(home))
+    exacting = TlsProxy(server.port, folder / "server.crt", folder / "server.key", folder / "ca.crt", newest)
+    with contextlib.closing(exacting) as proxy:
+        url = f"postgresql://postgres@localhost:{proxy.port}/postgres?sslmode=require&connect_timeout=5"
+        with pytest.raises(zjobs.StoreUnavailable):
+            zjobs.Supervisor(url)
+        assert zjobs.Supervisor(f"{url}&sslcert={folder}/client.crt&sslkey={folder}/client.key").enqueue("w").id
+        # Where libpq looks for them, too.
+        (home / ".postgresql").mkdir(parents=True)
+        shutil.copy(folder / "client.crt", home / ".postgresql" / "postgresql.crt")
+        shutil.copy(folder / "client.key", home / ".postgresql" / "postgresql.key")
+        assert zjobs.Supervisor(url).enqueue("w").id

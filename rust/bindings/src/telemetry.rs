@@ -68,8 +68,6 @@ fn translated(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>> {
         Event::JobRescued(of, reason) => module.getattr("JobRescued")?.call1((Job::new(of), reason_name(reason))),
         Event::JobReleased(of) => job("JobReleased", of),
         Event::LeaseLost(of) => job("LeaseLost", of),
-        Event::QueuePaused(queue) => module.getattr("QueuePaused")?.call1((queue.as_str(),)),
-        Event::QueueResumed(queue) => module.getattr("QueueResumed")?.call1((queue.as_str(),)),
         Event::StoreUnavailable(error) => module.getattr("StoreUnavailable")?.call1((raised(error),)),
         Event::StoreRecovered(downtime) => module.getattr("StoreRecovered")?.call1((downtime.as_secs_f64(),)),
     }

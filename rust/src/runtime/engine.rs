@@ -34,7 +34,8 @@ pub struct Engine {
     pub(super) phase: Mutex<Phase>,
     pub(super) hurry: AtomicBool,
     pub(super) lingers: AtomicBool,
-    ear: Arc<Notifier>,
+    /// The store forgets subscribers that are gone.
+    _ear: Arc<Notifier>,
 }
 
 impl Engine {
@@ -75,7 +76,7 @@ impl Engine {
         shared.store.subscribe(Arc::downgrade(&hears));
         Ok(Self {
             shared,
-            ear,
+            _ear: ear,
             phase: Mutex::default(),
             hurry: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
@@ -100,11 +101,6 @@ impl Engine {
     /// The incarnation now.
     pub fn node(&self) -> NodeId {
         self.shared.node.id()
-    }
-
-    /// The settings.
-    pub fn config(&self) -> &Config {
-        &self.shared.config
     }
 
     /// Makes a worker known, or changes it.
@@ -262,10 +258,5 @@ impl Engine {
     /// Calls `call` once, when the next jobs have settled; for those who cannot block in [`Engine::wait_final`].
     pub fn on_settled(&self, call: SettledCall) {
         self.shared.waiters.call_once(call);
-    }
-
-    /// Keeps the subscription alive; the store forgets subscribers that are gone.
-    pub fn ear(&self) -> &Arc<Notifier> {
-        &self.ear
     }
 }

@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::clock::System;
-    use crate::job::Name;
+    use crate::error::Error;
 
     /// Tells a test what it hears, and where; waits at each event when there is a gate.
     struct Ear {
@@ -225,9 +225,7 @@ mod tests {
         }
 
         fn emit(&self, event: Event) {
-            if let Event::QueuePaused(queue) = event {
-                self.heard.lock().send((queue.to_string(), std::thread::current().id())).unwrap();
-            }
+            self.heard.lock().send((number(&event), std::thread::current().id())).unwrap();
             if let Some(gate) = &*self.gate.lock() {
                 // An end that was dropped is an open gate.
                 let _ = gate.recv();
@@ -246,7 +244,12 @@ mod tests {
     }
 
     fn event(number: usize) -> Event {
-        Event::QueuePaused(Name::stored(&number.to_string()))
+        Event::StoreUnavailable(Error::Internal(number.to_string()))
+    }
+
+    fn number(event: &Event) -> String {
+        let Event::StoreUnavailable(Error::Internal(number)) = event else { panic!("{event:?} is no event of ours") };
+        number.clone()
     }
 
     fn leave(teller: &Teller, numbers: impl IntoIterator<Item = usize>) {
@@ -362,10 +365,10 @@ mod tests {
         }
 
         fn emit(&self, event: Event) {
-            let Event::QueuePaused(queue) = event else { return };
-            self.heard.lock().push(queue.to_string());
-            assert!(queue.as_str() != "0", "a listener panics");
-            if queue.as_str() == "1" {
+            let number = number(&event);
+            self.heard.lock().push(number.clone());
+            assert!(number != "0", "a listener panics");
+            if number == "1" {
                 let teller = self.teller.lock().clone().unwrap();
                 teller.wait_told();
                 teller.close(LONG, &System);

@@ -56,11 +56,14 @@ impl Tls {
             }
         };
         let only_files = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-        let mode = if only_files { SslMode::Disable } else { mode };
-        Ok((mode, MakeRustlsConnect::new(self.client(trust, roots.as_deref())?)))
+        // As in libpq, what belongs to TLS is not looked at where there will be none.
+        let (mode, trust) = if only_files { (SslMode::Disable, Trust::Anybody) } else { (mode, trust) };
+        let names = mode != SslMode::Disable;
+        Ok((mode, MakeRustlsConnect::new(self.client(trust, roots.as_deref(), names)?)))
     }
 
-    fn client(&self, trust: Trust, roots: Option<&Path>) -> Result<ClientConfig> {
+    /// The driver's side of TLS; it shows a certificate of its own where it `names` itself.
+    fn client(&self, trust: Trust, roots: Option<&Path>, names: bool) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match (trust, roots) {
             (Trust::Anybody, _) => {
@@ -87,7 +90,8 @@ impl Tls {
             .map_err(|error| Error::Internal(format!("TLS: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        match (self.file(self.certificate.as_ref(), "postgresql.crt"), self.file(self.key.as_ref(), "postgresql.key")) {
+        let file = |given: &Option<String>, name| names.then(|| self.file(given.as_ref(), name)).flatten();
+        match (file(&self.certificate, "postgresql.crt"), file(&self.key, "postgresql.key")) {
             (Some(certificate), Some(key)) => {
                 let chain = read_certificates("sslcert", &certificate)?;
                 let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| refused("sslkey", &key, &error))?;
