@@ -311,3 +311,26 @@ pub fn flush(shared: &Shared) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::runtime::fixture::Fixture;
+    use crate::runtime::heartbeat::Heartbeat;
+    use crate::store::Filter;
+    use crate::telemetry::Silent;
+
+    #[test]
+    fn an_end_that_a_cancel_has_overtaken_is_written_as_a_cancel() {
+        let on = Fixture::new();
+        let mut heartbeat = Heartbeat::new(on.engine.shared.clone());
+        heartbeat.tick(Now::read(&*on.clock), &*on.store).unwrap();
+        let id = on.enqueue(|job| job);
+        let completed = Outcome::Completed { result: None };
+        let finished = Finished::new(on.next(), completed, on.clock.moment()).unwrap();
+        on.store.cancel(&Filter { ids: Some(vec![id]), ..Filter::default() }).unwrap();
+        write_one(&*on.store, &Silent, finished).unwrap();
+        assert_eq!(on.store.get(&[id]).unwrap()[0].state, State::Cancelled);
+    }
+}

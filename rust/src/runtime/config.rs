@@ -138,3 +138,22 @@ pub enum AckMode {
     /// Before its slot takes another job: no crash window.
     Sync,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let refused = |set: fn(&mut Config)| {
+            let mut config = Config::default();
+            set(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(Config::default().validate().is_ok());
+        assert!(refused(|config| config.ttl = config.heartbeat * 3).contains("four heartbeats"));
+        assert!(refused(|config| config.heartbeat = Duration::ZERO).contains("four heartbeats"));
+        assert!(refused(|config| config.poll = Duration::ZERO).contains("poll_interval_ms"));
+        assert!(refused(|config| config.rescue = limits::DELAY * 2).contains("rescue_interval_ms"));
+    }
+}

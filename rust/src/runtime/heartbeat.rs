@@ -175,54 +175,31 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backoff::Backoff;
-    use crate::clock::Manual;
-    use crate::job::{Name, NewJob};
-    use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPolicy};
-    use crate::runtime::engine::Engine;
-    use crate::runtime::pool::Next;
+    use crate::job::NewJob;
+    use crate::runtime::fixture::Fixture;
     use crate::runtime::watchdog::Watchdog;
-    use crate::store::memory::{MemoryConfig, MemoryStore};
-    use crate::telemetry::Silent;
-
-    fn next(engine: &Engine) -> Arc<Running> {
-        match engine.next(QueueIndex(0), Lane::Thread) {
-            Next::Job(running) => running,
-            other => panic!("{other:?}"),
-        }
-    }
 
     #[test]
     fn an_attempt_whose_handler_hangs_stands_for_no_later_one_of_its_job() {
-        let (clock, random) = (Arc::new(Manual::default()), fastrand::Rng::with_seed(1));
-        let store = Arc::new(MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() }));
-        let name = Name::queue("default").unwrap();
-        let queue = QueueConfig { name: name.clone(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
-        let config = Config { queues: vec![queue], ..Config::default() };
-        let limit = config.cancel_grace;
-        let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();
-        let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Batched };
-        engine.register(Name::worker("w").unwrap(), registration);
-        engine.pool().open();
-        let shared = &engine.shared;
+        let on = Fixture::new();
+        let (Fixture { clock, store, engine }, shared) = (&on, &on.engine.shared);
         let mut heartbeat = Heartbeat::new(shared.clone());
-        heartbeat.tick(Now::read(&*clock), &*store).unwrap();
+        heartbeat.tick(Now::read(&**clock), &**store).unwrap();
 
-        let job =
-            NewJob { timeout: Some(limit), ..NewJob::new(name, Name::worker("w").unwrap(), b"{}".as_slice().into()) };
-        let id = engine.enqueue(vec![job]).unwrap()[0].job.id;
-        let hangs = next(&engine);
+        let limit = shared.config.cancel_grace;
+        let id = on.enqueue(|job| NewJob { timeout: Some(limit), ..job });
+        let hangs = on.next();
         assert_eq!(shared.held_ids(), [id]);
         clock.advance(limit * 2);
         let mut watchdog = Watchdog::new(shared.clone());
-        watchdog.tick(Now::read(&*clock), &*store).unwrap();
+        watchdog.tick(Now::read(&**clock), &**store).unwrap();
         assert_eq!((shared.held_ids(), engine.pool().running().len()), (vec![], 1), "its end is written");
 
         while store.stage(1).unwrap().moved == 0 {
             clock.advance(Duration::from_secs(1));
-            heartbeat.tick(Now::read(&*clock), &*store).unwrap();
+            heartbeat.tick(Now::read(&**clock), &**store).unwrap();
         }
-        let later = next(&engine);
+        let later = on.next();
         assert_eq!(later.attempt(), (id, Lease(2)));
         // Whatever is told of the first is nothing to the second.
         drop_lost(shared, &hangs);

@@ -11,6 +11,8 @@ pub mod acker;
 pub mod claimer;
 pub mod config;
 pub mod engine;
+#[cfg(test)]
+mod fixture;
 pub mod heartbeat;
 pub mod life;
 pub mod node;

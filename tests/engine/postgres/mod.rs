@@ -1,5 +1,6 @@
 //! The store in PostgreSQL: it conforms, and what only it promises.
 
+mod ack;
 mod ear;
 pub mod fixture;
 mod held_snapshot;

@@ -1,0 +1,53 @@
+//! A node for the tests of its parts: jobs in memory, a clock that stands, one queue, one worker.
+
+use crate::backoff::Backoff;
+use crate::clock::Manual;
+use crate::job::{JobId, Name, NewJob};
+use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPolicy};
+use crate::runtime::engine::Engine;
+use crate::runtime::pool::{Next, QueueIndex};
+use crate::runtime::running::{Lane, Running};
+use crate::store::memory::{MemoryConfig, MemoryStore};
+use crate::sync::Arc;
+use crate::telemetry::Silent;
+
+pub(super) struct Fixture {
+    pub(super) clock: Arc<Manual>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) engine: Engine,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        let (clock, random) = (Arc::new(Manual::default()), fastrand::Rng::with_seed(1));
+        let store = Arc::new(MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() }));
+        let queue = QueueConfig { name: queue(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
+        let config = Config { queues: vec![queue], ..Config::default() };
+        let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();
+        let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Batched };
+        engine.register(worker(), registration);
+        engine.pool().open();
+        Self { clock, store, engine }
+    }
+
+    pub(super) fn enqueue(&self, set: impl FnOnce(NewJob) -> NewJob) -> JobId {
+        let job = NewJob::new(queue(), worker(), b"{}".as_slice().into());
+        self.engine.enqueue(vec![set(job)]).unwrap()[0].job.id
+    }
+
+    /// The next job that a slot gets.
+    pub(super) fn next(&self) -> Arc<Running> {
+        match self.engine.next(QueueIndex(0), Lane::Thread) {
+            Next::Job(running) => running,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn queue() -> Name {
+    Name::queue("default").unwrap()
+}
+
+fn worker() -> Name {
+    Name::worker("w").unwrap()
+}
