@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from zjobs import _engine
+from zjobs import Supervisor, _engine
 from zjobs.errors import Invalid
 from zjobs.job import EPOCH, AttemptError, JobState, Progress, micros
 
@@ -45,6 +45,12 @@ def test_values_with_equal_parts_are_equal():
     assert AttemptError(1, EPOCH, "E", "no", "") == AttemptError(
         attempt=1, at=EPOCH, kind="E", message="no", traceback=""
     )
+
+
+def test_a_job_that_was_read_twice_is_one_in_a_set():
+    jobs = Supervisor("memory://")
+    ids = [jobs.enqueue("w").id for _ in range(2)]
+    assert len({jobs.get(number) for number in ids * 2}) == 2
 
 
 def test_moments_are_counted_in_microseconds_since_1970():

@@ -8,7 +8,16 @@ import pytest
 
 from zjobs._engine import STATES, TRANSITIONS, Job, NativeStore, rescued
 from zjobs.db import open_store
-from zjobs.errors import EnqueueUncertain, Error, Invalid, LeaseLost, SchemaMismatch, StoreFull, StoreUnavailable
+from zjobs.errors import (
+    EnqueueUncertain,
+    Error,
+    Invalid,
+    LeaseLost,
+    NotFound,
+    SchemaMismatch,
+    StoreFull,
+    StoreUnavailable,
+)
 from zjobs.job import AttemptError, JobState, Progress
 from zjobs.store import (
     Acked,
@@ -168,6 +177,8 @@ def asked(verb, answer, *args):
         StoreUnavailable("the store is unavailable: no route"),
         SchemaMismatch("run zjobs migrate"),
         EnqueueUncertain("cut off"),
+        NotFound("job not found: 99; it may have been pruned or deleted"),
+        NotFound("schedule not found: x; schedules are stored when a supervisor that has them runs"),
     ],
 )
 def test_errors_of_zjobs_cross_the_border_unchanged(error):

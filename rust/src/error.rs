@@ -19,13 +19,8 @@ pub enum Error {
         value: String,
     },
     /// No such job, queue, schedule or node.
-    #[error("{what} not found: {key}; it may have been pruned or deleted")]
-    NotFound {
-        /// What was looked for.
-        what: &'static str,
-        /// The key that found nothing.
-        key: String,
-    },
+    #[error("{0}")]
+    NotFound(String),
     /// The store holds as many unfinished jobs as it may.
     #[error(
         "the store is full: {limit} unfinished jobs are its limit; run more workers, raise max_jobs, or use a DbStore"

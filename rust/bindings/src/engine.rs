@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use zjobs_engine::Error;
 use zjobs_engine::backoff;
 use zjobs_engine::clock::System;
 use zjobs_engine::job::{Name, NewJob, Payload, Proof};
@@ -221,7 +222,8 @@ impl Engine {
         let (id, most) = (job_id(job)?, seconds("timeout", most)?);
         let engine = &self.core.engine;
         let job = py.detach(|| engine.wait_final(id, most)).map_err(raised)?;
-        job.map(Job::new).ok_or_else(|| raised(zjobs_engine::Error::NotFound { what: "job", key: id.to_string() }))
+        let missing = || Error::NotFound(format!("job not found: {id}; it may have been pruned or deleted"));
+        job.map(Job::new).ok_or_else(|| raised(missing()))
     }
 
     // --- life ---

@@ -24,7 +24,7 @@ pub(crate) fn raised(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
         Error::Invalid { .. } | Error::Transition { .. } => Invalid::new_err(text),
-        Error::NotFound { .. } => NotFound::new_err(text),
+        Error::NotFound(_) => NotFound::new_err(text),
         Error::StoreFull { .. } => StoreFull::new_err(text),
         Error::StoreUnavailable(_) => StoreUnavailable::new_err(text),
         Error::SchemaMismatch(_) => SchemaMismatch::new_err(text),

@@ -12,7 +12,7 @@ pub(crate) fn error_of(py: Python<'_>, error: &PyErr) -> Error {
         return invalid(&text);
     }
     if error.is_instance_of::<NotFound>(py) {
-        return not_found(&text);
+        return Error::NotFound(text);
     }
     if error.is_instance_of::<StoreFull>(py) {
         let limit = text.split(|c: char| !c.is_ascii_digit()).find_map(|digits| digits.parse().ok());
@@ -51,11 +51,4 @@ fn invalid(text: &str) -> Error {
         .unwrap_or((text, "what the store was asked"));
     let (field, rule) = sentence.split_once(' ').unwrap_or(("request", sentence));
     Error::Invalid { field: field.to_owned(), rule: rule.to_owned(), value: value.to_owned() }
-}
-
-fn not_found(text: &str) -> Error {
-    let what = ["job", "queue", "schedule", "node"].into_iter().find(|what| text.starts_with(what));
-    let key = text.split_once(" not found: ").map_or(text, |(_, key)| key);
-    let key = key.split_once(';').map_or(key, |(key, _)| key);
-    Error::NotFound { what: what.unwrap_or("row"), key: key.to_owned() }
 }
