@@ -33,8 +33,9 @@ def test_a_lock_that_somebody_holds_is_told(server, schema):
         admin.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-def test_rows_that_an_operator_takes_away_are_leases_lost_and_the_worker_goes_on(server, url, eventually):
-    jobs = zjobs.Supervisor(url, queues={"default": 4})
+@pytest.mark.parametrize("by", ["the beat", "the end of the handler"])
+def test_rows_that_an_operator_takes_away_are_leases_lost_and_the_worker_goes_on(server, url, eventually, by):
+    jobs = zjobs.Supervisor(url, queues={"default": 4}, rescue_interval_ms=1000 if by == "the beat" else 60_000)
     gate, began, lost = threading.Event(), threading.Semaphore(0), []
     jobs.telemetry.attach(lost.append, zjobs.telemetry.LeaseLost)
 
@@ -49,8 +50,10 @@ def test_rows_that_an_operator_takes_away_are_leases_lost_and_the_worker_goes_on
             assert began.acquire(timeout=SOON)
         with psycopg.connect(server.url, autocommit=True) as admin:
             admin.execute(f"TRUNCATE {table(url)}")
-        gate.set()
+        if by != "the beat":
+            gate.set()
         eventually(lambda: len(lost) == 4)
+        gate.set()
         assert jobs.wait(jobs.enqueue("act", {"n": 9}), SOON).state is zjobs.JobState.COMPLETED
 
 
