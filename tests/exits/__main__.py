@@ -4,6 +4,7 @@
 
 import argparse
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first; each next one has the next")
     parser.add_argument("--postgres", action="store_true", help="one of ten on a server")
     asked = parser.parse_args()
+    # Whatever started this may ignore it, as a shell does for what it runs behind; children have what we have.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     failed: list[int] = []
     counts: Counter[str] = Counter()
     began = time.monotonic()
