@@ -133,10 +133,12 @@ def test_jobs_in_flight_are_finished_before_the_interpreter_ends(run_script):
 
         @jobs.worker
         def slow() -> None:
-            begun.set()
-            time.sleep(0.3)
-            # The hooks that end other thread pools come after ours.
             with ThreadPoolExecutor(1) as pool:
+                # Python 3.12 begins no thread while it ends.
+                pool.submit(int).result()
+                begun.set()
+                time.sleep(0.3)
+                # The hooks that end other thread pools come after ours.
                 print(pool.submit(lambda: "finished").result(), flush=True)
 
         slow.enqueue()
