@@ -100,6 +100,26 @@ pub enum Event {
     StoreRecovered(Duration),
 }
 
+impl Event {
+    /// Which kind it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::JobEnqueued(_) => Kind::JobEnqueued,
+            Self::JobStarted(_) => Kind::JobStarted,
+            Self::JobCompleted(_) => Kind::JobCompleted,
+            Self::JobFailed(_) => Kind::JobFailed,
+            Self::JobDiscarded(_) => Kind::JobDiscarded,
+            Self::JobCancelled(_) => Kind::JobCancelled,
+            Self::JobSnoozed(_) => Kind::JobSnoozed,
+            Self::JobRescued(..) => Kind::JobRescued,
+            Self::JobReleased(_) => Kind::JobReleased,
+            Self::LeaseLost(_) => Kind::LeaseLost,
+            Self::StoreUnavailable(_) => Kind::StoreUnavailable,
+            Self::StoreRecovered(_) => Kind::StoreRecovered,
+        }
+    }
+}
+
 /// Tell someone. Called on the thread where the event happens, or, when that is one of the engine's own, on the teller's;
 /// never while a lock of the engine is held. Must not panic.
 pub trait Sink: Send + Sync {
