@@ -2,14 +2,15 @@
 -- Take the best due jobs of one queue, up to a limit, and lease them to one node that is alive.
 -- A row that somebody made available with its attempts used up stays, and holds nobody up.
 -- A lease number that cannot grow any more stays as it is.
--- Only what is behind a place of that order, as far as a priority.
+-- Only what is behind one place of that order, as far as another.
 -- Order must stay equal to index jobs_claim (queue, priority, scheduled_at, id).
 WITH me AS MATERIALIZED (
     SELECT number, id FROM zjobs.nodes WHERE id = $3 AND standing = 0 AND expires_at >= zjobs.now()
 ), picked AS MATERIALIZED (
     SELECT id FROM zjobs.jobs
     WHERE state = 0 AND queue = $1 AND attempt < max_attempts
-        AND (priority, scheduled_at, id) > ($4::integer, $5::timestamptz, $6::bigint) AND priority <= $7::integer
+        AND (priority, scheduled_at, id) > ($4::integer, $5::timestamptz, $6::bigint)
+        AND (priority, scheduled_at, id) <= ($7::integer, $8::timestamptz, $9::bigint)
         AND EXISTS (SELECT FROM me)
         AND NOT EXISTS (SELECT FROM zjobs.queues WHERE name = $1 AND paused)
     ORDER BY priority, scheduled_at, id

@@ -15,12 +15,13 @@ use crate::store::{Claim, Staged};
 pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Verb<Vec<Job>> {
     let queue = &claim.queue;
     let stretches = marks.stretches(queue, System.moment());
-    let mut jobs = Vec::new();
-    for stretch in &stretches {
+    let (mut jobs, mut looks_in_front) = (Vec::new(), false);
+    for stretch in stretches {
         if jobs.len() == claim.limit {
             break;
         }
-        match look(session, claim, *stretch, claim.limit - jobs.len()).await {
+        looks_in_front |= stretch.in_front;
+        match look(session, claim, stretch, claim.limit - jobs.len(), marks).await {
             Ok(more) => jobs.extend(more),
             // Each look is a commit of its own, but where a pooler lends the session: what was claimed is ours, and the
             // next claim tells what is wrong.
@@ -28,10 +29,11 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
             Err(failed) => return Err(failed),
         }
     }
-    let began = System.moment();
-    if stretches.is_empty() || (jobs.is_empty() && marks.is_due(queue, began)) {
-        jobs = look(session, claim, Stretch::WHOLE, claim.limit).await?;
-        marks.looked(queue, began, System.moment());
+    if jobs.is_empty()
+        && !looks_in_front
+        && let Some(front) = marks.front(queue, System.moment())
+    {
+        jobs = look(session, claim, front, claim.limit, marks).await?;
     }
     if jobs.is_empty() && !is_alive(session, claim.node).await? {
         return Err(not_alive(claim.node).into());
@@ -43,9 +45,10 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
 }
 
 /// Claims from one stretch of the queue.
-async fn look(session: &Session, claim: &Claim, stretch: Stretch, limit: usize) -> Verb<Vec<Job>> {
+async fn look(session: &Session, claim: &Claim, at: Stretch, limit: usize, marks: &Marks) -> Verb<Vec<Job>> {
     let (queue, limit) = (claim.queue.as_str(), rows::limit(limit));
-    let (priority, at, JobId(id)) = stretch.after;
+    let ((first, after, JobId(id)), (last, to, JobId(end))) = (at.after, at.to);
+    let began = System.moment();
     let found = session
         .query(
             sql::claim,
@@ -53,13 +56,16 @@ async fn look(session: &Session, claim: &Claim, stretch: Stretch, limit: usize) 
                 (&queue, Type::TEXT),
                 (&limit, Type::INT8),
                 (&Id(claim.node), Type::UUID),
-                (&priority, Type::INT4),
-                (&At(at), Type::TIMESTAMPTZ),
+                (&first, Type::INT4),
+                (&At(after), Type::TIMESTAMPTZ),
                 (&id, Type::INT8),
-                (&stretch.to, Type::INT4),
+                (&last, Type::INT4),
+                (&At(to), Type::TIMESTAMPTZ),
+                (&end, Type::INT8),
             ],
         )
         .await?;
+    marks.looked(&claim.queue, at, began, System.moment());
     found.iter().map(rows::job).collect()
 }
 

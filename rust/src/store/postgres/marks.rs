@@ -3,8 +3,9 @@
 //! Each claim leaves a dead entry at the head of its queue's index. The next look clears it away, unless a snapshot may
 //! still need it that somebody holds: a forgotten transaction, a backup, a follower that is behind. Then each look walks
 //! over everything that was claimed since. Once looks take long, a claim begins behind what it claimed last of each
-//! priority. Whatever came in front of that (retried, released, committed late) is found by looks at the whole, which
-//! take a fifth of the time, or half of it where there is nothing else.
+//! priority. Whatever came in front of that (retried, released, committed late) is found by a sweep from there into the
+//! past, piece by piece, so that nobody waits long for one; pieces take a fifth of the time, or half of it where there is
+//! nothing else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,19 +22,60 @@ const IN_A_ROW: u32 = 3;
 const OVERLAP: Duration = Duration::from_millis(250);
 /// Priorities that are remembered; behind the last of them every look walks over what there is.
 const PRIORITIES: usize = 8;
+/// How far the first piece of a sweep reaches into the past.
+const FIRST: Duration = Duration::from_secs(1);
+/// A piece that would reach so far takes all that is left, and so does the last of so many.
+const PAST: Duration = Duration::from_secs(400 * 24 * 3600);
+const PIECES: u32 = 250;
 
-/// A part of a queue's index: behind a place, as far as a priority.
+/// A priority, and a place in the order of its jobs.
+type Place = (i32, Timestamp, JobId);
+
+/// The end of a priority.
+const fn end_of(priority: i32) -> Place {
+    (priority, Timestamp::MAX, JobId(i64::MAX))
+}
+
+/// A part of a queue's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
-    /// It begins behind a job of that priority, time and id.
-    pub(super) after: (i32, Timestamp, JobId),
-    /// Its last priority.
-    pub(super) to: i32,
+    /// It begins behind this.
+    pub(super) after: Place,
+    /// It ends with this.
+    pub(super) to: Place,
+    /// It is in front of what was claimed, or the whole: how long it takes counts.
+    pub(super) in_front: bool,
 }
 
 impl Stretch {
     /// All of it.
-    pub(super) const WHOLE: Self = Self { after: (i32::MIN, Timestamp::MIN, JobId(0)), to: i32::MAX };
+    const WHOLE: Self = Self { after: (i32::MIN, Timestamp::MIN, JobId(0)), to: end_of(i32::MAX), in_front: true };
+}
+
+/// Where a sweep is.
+#[derive(Debug, Clone, Copy)]
+struct Sweep {
+    /// The next piece ends here: what is between this and the mark of its priority was looked at.
+    to: Place,
+    /// How far that reaches into the past.
+    width: Duration,
+    /// How many there were of this priority.
+    pieces: u32,
+    /// How long the longest took, of all priorities.
+    longest: Duration,
+}
+
+impl Sweep {
+    fn from(to: Place, longest: Duration) -> Self {
+        Self { to, width: FIRST, pieces: 1, longest }
+    }
+
+    fn piece(&self) -> Stretch {
+        let (priority, at, _) = self.to;
+        let rest = self.width >= PAST || self.pieces >= PIECES;
+        let after = if rest { end_of(priority.saturating_sub(1)) } else { (priority, at - self.width, JobId(0)) };
+        Stretch { after, to: self.to, in_front: true }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,15 +84,48 @@ struct Mark {
     places: BTreeMap<i32, (Timestamp, JobId)>,
     /// How many looks at the whole have been long since one was not.
     long: u32,
-    /// How long the last one took, and when it ended.
+    /// How long the last look in front took, and when it ended.
     last: Option<(Duration, Moment)>,
+    sweep: Option<Sweep>,
 }
 
 impl Mark {
-    /// Whether a look at the whole is due that takes one part of so many of the time.
-    fn is_due(&self, parts: u32, now: Moment) -> bool {
-        let Some((took, ended)) = self.last.filter(|_| self.long >= IN_A_ROW) else { return true };
-        now >= ended + took * (parts - 1)
+    /// Whether all of the queue is looked at each time.
+    fn is_plain(&self) -> bool {
+        self.long < IN_A_ROW || self.places.is_empty()
+    }
+
+    /// What is to be looked at in front, if that may take one part of so many of the time.
+    fn front(&self, parts: u32, now: Moment) -> Option<Stretch> {
+        if self.is_plain() {
+            return Some(Stretch::WHOLE);
+        }
+        let is_due = self.last.is_none_or(|(took, ended)| now >= ended + took * (parts - 1));
+        let sweep = self.sweep.or_else(|| self.place_behind(i32::MIN).map(|place| Sweep::from(place, Duration::ZERO)));
+        sweep.filter(|_| is_due).map(|sweep| sweep.piece())
+    }
+
+    /// The mark of the first of these priorities.
+    fn place_behind(&self, priority: i32) -> Option<Place> {
+        self.places.range(priority..).next().map(|(&priority, &(at, id))| (priority, at, id))
+    }
+
+    /// A piece has been looked at: where the next one is, or none when all were.
+    fn next(&self, piece: Stretch, took: Duration, long: Duration) -> Option<Sweep> {
+        let Sweep { width, pieces, longest, .. } = self.sweep.unwrap_or(Sweep::from(piece.to, Duration::ZERO));
+        let (longest, priority) = (longest.max(took), piece.to.0);
+        if piece.after.0 < priority {
+            let next = priority.checked_add(1).and_then(|next| self.place_behind(next));
+            return next.map(|place| Sweep::from(place, longest));
+        }
+        let width = match took {
+            // What is dead of one second is not so much: the way to the server is long.
+            took if took > long && width == FIRST => PAST,
+            took if took * 2 > long => (width / 2).max(FIRST),
+            took if took * 4 < long => width * 2,
+            _ => width,
+        };
+        Some(Sweep { to: piece.after, width, pieces: pieces + 1, longest })
     }
 }
 
@@ -67,32 +142,47 @@ impl Marks {
         Self { long, queues: Mutex::default() }
     }
 
-    /// What to look at, the lowest priority first; nothing when all of it is due.
+    /// What to look at, in the order of the jobs there.
     pub(super) fn stretches(&self, queue: &Name, now: Moment) -> Vec<Stretch> {
         let queues = self.queues.lock();
-        let Some(mark) = queues.get(queue).filter(|mark| !mark.is_due(5, now)) else { return Vec::new() };
-        let mut stretches = vec![Stretch::WHOLE];
+        let Some(mark) = queues.get(queue).filter(|mark| !mark.is_plain()) else { return vec![Stretch::WHOLE] };
+        let mut stretches = vec![Stretch { in_front: false, ..Stretch::WHOLE }];
         for (&priority, &(at, id)) in &mark.places {
             if let Some(last) = stretches.last_mut() {
-                last.to = priority.saturating_sub(1);
+                last.to = end_of(priority.saturating_sub(1));
             }
-            stretches.push(Stretch { after: (priority, at, id), to: i32::MAX });
+            stretches.push(Stretch { after: (priority, at, id), to: end_of(i32::MAX), in_front: false });
         }
+        stretches.extend(mark.front(5, now));
+        stretches.sort_unstable_by_key(|stretch| stretch.after);
         stretches
     }
 
-    /// Whether to look at the whole when there was nothing in the stretches.
-    pub(super) fn is_due(&self, queue: &Name, now: Moment) -> bool {
-        self.queues.lock().get(queue).is_none_or(|mark| mark.is_due(2, now))
+    /// What to look at when there was nothing in these stretches.
+    pub(super) fn front(&self, queue: &Name, now: Moment) -> Option<Stretch> {
+        self.queues.lock().get(queue).filter(|mark| !mark.is_plain())?.front(2, now)
     }
 
-    /// A look at the whole has ended.
-    pub(super) fn looked(&self, queue: &Name, began: Moment, ended: Moment) {
+    /// A look has ended.
+    pub(super) fn looked(&self, queue: &Name, at: Stretch, began: Moment, ended: Moment) {
+        if !at.in_front {
+            return;
+        }
         let mut queues = self.queues.lock();
         let mark = queues.entry(queue.clone()).or_default();
         let took = ended.since(began);
-        mark.long = if took >= self.long { mark.long.saturating_add(1) } else { 0 };
         mark.last = Some((took, ended));
+        if at == Stretch::WHOLE {
+            mark.long = if took >= self.long { mark.long.saturating_add(1) } else { 0 };
+            mark.sweep = None;
+            return;
+        }
+        let longest = mark.sweep.map_or(took, |sweep| sweep.longest.max(took));
+        mark.sweep = mark.next(at, took, self.long);
+        if mark.sweep.is_none() && longest * 4 < self.long {
+            // Nothing dead is left, or little: a look at the whole will tell.
+            mark.long = IN_A_ROW - 1;
+        }
     }
 
     /// These jobs were claimed.
@@ -145,60 +235,133 @@ mod tests {
         }
     }
 
-    /// Marks that have seen looks of so many milliseconds, one after the other; and when the last one ended.
-    fn after(looks: &[u32]) -> (Marks, Moment) {
+    /// Marks that have seen looks at the whole of so many milliseconds, one after the other, and claims of these jobs; and
+    /// when the last look ended.
+    fn after(looks: &[u32], jobs: &[Job]) -> (Marks, Moment) {
         let (marks, mut now) = (Marks::new(MILLI * 50), Moment(0));
+        marks.claimed(&queue(), jobs);
         for millis in looks {
-            let ended = now + MILLI * *millis;
-            marks.looked(&queue(), now, ended);
-            now = ended;
+            now = look(&marks, Stretch::WHOLE, *millis, now);
         }
         (marks, now)
     }
 
-    #[test]
-    fn all_of_a_queue_is_looked_at_until_looks_have_been_long_in_a_row() {
-        for looks in [&[][..], &[1], &[1, 100, 100], &[100, 49, 100, 100], &[100, 100, 100, 2]] {
-            let (marks, now) = after(looks);
-            assert!(marks.stretches(&queue(), now).is_empty() && marks.is_due(&queue(), now), "{looks:?}");
+    fn look(marks: &Marks, at: Stretch, millis: u32, now: Moment) -> Moment {
+        let ended = now + MILLI * millis;
+        marks.looked(&queue(), at, now, ended);
+        ended
+    }
+
+    /// The pieces of one sweep that each take so long, until all of the queue is looked at again, or the sweep begins anew.
+    fn sweep(marks: &Marks, mut now: Moment, takes: impl Fn(Stretch) -> u32) -> Vec<Stretch> {
+        let mut pieces: Vec<Stretch> = Vec::new();
+        now = now + MILLI * 1_000;
+        while let Some(piece) = marks.front(&queue(), now)
+            && pieces.first().is_none_or(|first| first.to != piece.to)
+        {
+            now = look(marks, piece, takes(piece), now) + MILLI * 10_000;
+            pieces.push(piece);
         }
-        let (marks, now) = after(&[100, 100, 100]);
-        assert_eq!(marks.stretches(&queue(), now), [Stretch::WHOLE], "nothing is known to be behind");
-        assert!(marks.stretches(&Name::queue("other").unwrap(), now).is_empty());
+        pieces
     }
 
     #[test]
-    fn looks_at_the_whole_take_a_fifth_of_the_time_or_half_where_nothing_else_is_found() {
-        let (marks, now) = after(&[50, 60, 100]);
-        assert!(!marks.stretches(&queue(), now + MILLI * 399).is_empty());
-        assert!(marks.stretches(&queue(), now + MILLI * 400).is_empty());
-        assert!(!marks.is_due(&queue(), now + MILLI * 99));
-        assert!(marks.is_due(&queue(), now + MILLI * 100));
+    fn all_of_a_queue_is_looked_at_until_looks_have_been_long_in_a_row() {
+        let jobs = [job(7, 0, 300, LATE)];
+        for looks in [&[][..], &[1], &[1, 100, 100], &[100, 49, 100, 100], &[100, 100, 100, 2]] {
+            let (marks, now) = after(looks, &jobs);
+            assert_eq!(marks.stretches(&queue(), now), [Stretch::WHOLE], "{looks:?}");
+        }
+        let (marks, now) = after(&[100, 100, 100], &jobs);
+        assert_eq!(marks.stretches(&queue(), now).len(), 2);
+        assert_eq!(marks.stretches(&Name::queue("other").unwrap(), now), [Stretch::WHOLE]);
+        let (marks, now) = after(&[100, 100, 100], &[]);
+        assert_eq!(marks.stretches(&queue(), now), [Stretch::WHOLE], "nothing is known to be behind");
+    }
+
+    #[test]
+    fn looks_in_front_take_a_fifth_of_the_time_or_half_where_nothing_else_is_found() {
+        let (marks, now) = after(&[50, 60, 100], &[job(7, 0, 300, LATE)]);
+        let is_in_front = |after| marks.stretches(&queue(), now + MILLI * after).iter().any(|stretch| stretch.in_front);
+        assert!(!is_in_front(399) && is_in_front(400));
+        assert!(marks.front(&queue(), now + MILLI * 99).is_none());
+        assert!(marks.front(&queue(), now + MILLI * 100).is_some());
     }
 
     #[test]
     fn the_stretches_are_all_of_the_queue_but_what_was_claimed() {
-        let (marks, now) = after(&[100, 100, 100]);
-        marks.claimed(&queue(), &[job(7, 5, 300, LATE), job(3, -1, 100, LATE), job(9, 5, 200, LATE)]);
+        let jobs = [job(7, 5, 300, LATE), job(3, -1, 100, LATE), job(9, 5, 200, LATE)];
+        let (marks, now) = after(&[100, 100, 100], &jobs);
         marks.claimed(&queue(), &[job(1, 5, 10, LATE)]);
         let stretches = marks.stretches(&queue(), now);
         let places = [Stretch::WHOLE.after, (-1, Timestamp(100), JobId(3)), (5, Timestamp(300), JobId(7))];
         assert_eq!(stretches.iter().map(|stretch| stretch.after).collect::<Vec<_>>(), places);
-        assert_eq!(stretches.iter().map(|stretch| stretch.to).collect::<Vec<_>>(), [-2, 4, i32::MAX]);
+        assert_eq!(stretches.iter().map(|stretch| stretch.to).collect::<Vec<_>>(), [-2, 4, i32::MAX].map(end_of));
     }
 
     #[test]
     fn what_overlapping_enqueues_may_show_late_is_looked_at_again() {
-        let (marks, now) = after(&[100, 100, 100]);
-        marks.claimed(&queue(), &[job(7, 0, 999_000, 1_000_000)]);
+        let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 999_000, 1_000_000)]);
         assert_eq!(marks.stretches(&queue(), now)[1].after, (0, Timestamp(750_000), JobId(0)));
     }
 
     #[test]
     fn priorities_that_are_too_many_are_behind_the_last_that_is_known() {
-        let (marks, now) = after(&[100, 100, 100]);
-        marks.claimed(&queue(), &(0..20).map(|priority| job(1, priority, 10, LATE)).collect::<Vec<_>>());
+        let jobs: Vec<_> = (0..20).map(|priority| job(1, priority, 10, LATE)).collect();
+        let (marks, now) = after(&[100, 100, 100], &jobs);
         let stretches = marks.stretches(&queue(), now);
-        assert_eq!((stretches.len(), stretches[PRIORITIES].after.0, stretches[PRIORITIES].to), (9, 7, i32::MAX));
+        assert_eq!(
+            (stretches.len(), stretches[PRIORITIES].after.0, stretches[PRIORITIES].to),
+            (9, 7, end_of(i32::MAX))
+        );
+    }
+
+    #[test]
+    fn a_sweep_looks_at_everything_in_front_of_each_mark_once_and_at_nothing_twice() {
+        let jobs = [job(7, 5, 300, LATE), job(3, -1, 100, LATE)];
+        for takes in [0, 20, 40, 60] {
+            let (marks, now) = after(&[100, 100, 100], &jobs);
+            let pieces = sweep(&marks, now, |_| takes);
+            for (priority, place) in [(-1, (-1, Timestamp(100), JobId(3))), (5, (5, Timestamp(300), JobId(7)))] {
+                let of: Vec<_> = pieces.iter().filter(|piece| piece.to.0 == priority).collect();
+                assert!(of.len() <= PIECES as usize && of[0].to == place, "{takes}: {of:?}");
+                assert!(of.windows(2).all(|pair| pair[1].to == pair[0].after), "{takes}: {of:?}");
+                assert_eq!(of.last().unwrap().after, end_of(priority - 1), "{takes}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_as_wide_as_they_are_quick() {
+        // An hour of entries of which each second takes 10 ms, and nothing before.
+        let dead = |piece: Stretch| {
+            let (from, to) = (piece.after.1.0.max(0), piece.to.1.0);
+            u32::try_from((to - from).max(0) / 100_000).unwrap()
+        };
+        let hour = 3_600_000_000;
+        let (marks, now) = after(&[100, 100, 100], &[job(1, 0, hour, hour * 2)]);
+        let pieces = sweep(&marks, now, |piece| if piece.after.0 < 0 { 0 } else { dead(piece) });
+        let longest = pieces.iter().map(|piece| if piece.after.0 < 0 { 0 } else { dead(*piece) }).max();
+        assert!(longest.unwrap() <= 50, "{longest:?}");
+    }
+
+    #[test]
+    fn where_the_server_is_far_away_a_sweep_has_two_pieces() {
+        let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
+        assert_eq!(sweep(&marks, now, |_| 60).len(), 2);
+    }
+
+    #[test]
+    fn when_a_sweep_has_met_nothing_long_a_look_at_the_whole_tells_whether_all_is_as_before() {
+        for (millis, plain) in [(12, true), (13, false)] {
+            let (marks, mut now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
+            let pieces = sweep(&marks, now, |piece| if piece.after.0 < 0 { 1 } else { millis });
+            now = now + MILLI * 1_000_000;
+            assert_eq!(marks.stretches(&queue(), now) == [Stretch::WHOLE], plain, "{pieces:?}");
+        }
+        let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
+        sweep(&marks, now, |_| 1);
+        let now = look(&marks, Stretch::WHOLE, 50, now + MILLI * 1_000_000);
+        assert_ne!(marks.stretches(&queue(), now), [Stretch::WHOLE], "it was long once more");
     }
 }
