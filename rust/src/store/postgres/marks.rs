@@ -36,6 +36,11 @@ const fn end_of(priority: i32) -> Place {
     (priority, Timestamp::MAX, JobId(i64::MAX))
 }
 
+/// What all of a priority is behind.
+fn start_of(priority: i32) -> Place {
+    priority.checked_sub(1).map_or(Stretch::WHOLE.after, end_of)
+}
+
 /// A part of a queue's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -73,7 +78,7 @@ impl Sweep {
     fn piece(&self) -> Stretch {
         let (priority, at, _) = self.to;
         let rest = self.width >= PAST || self.pieces >= PIECES;
-        let after = if rest { end_of(priority.saturating_sub(1)) } else { (priority, at - self.width, JobId(0)) };
+        let after = if rest { start_of(priority) } else { (priority, at - self.width, JobId(0)) };
         Stretch { after, to: self.to, in_front: true }
     }
 }
@@ -114,7 +119,7 @@ impl Mark {
     fn next(&self, piece: Stretch, took: Duration, long: Duration) -> Option<Sweep> {
         let Sweep { width, pieces, longest, .. } = self.sweep.unwrap_or(Sweep::from(piece.to, Duration::ZERO));
         let (longest, priority) = (longest.max(took), piece.to.0);
-        if piece.after.0 < priority {
+        if piece.after <= start_of(priority) {
             let next = priority.checked_add(1).and_then(|next| self.place_behind(next));
             return next.map(|place| Sweep::from(place, longest));
         }
@@ -149,7 +154,7 @@ impl Marks {
         let mut stretches = vec![Stretch { in_front: false, ..Stretch::WHOLE }];
         for (&priority, &(at, id)) in &mark.places {
             if let Some(last) = stretches.last_mut() {
-                last.to = end_of(priority.saturating_sub(1));
+                last.to = start_of(priority);
             }
             stretches.push(Stretch { after: (priority, at, id), to: end_of(i32::MAX), in_front: false });
         }
@@ -318,15 +323,17 @@ mod tests {
 
     #[test]
     fn a_sweep_looks_at_everything_in_front_of_each_mark_once_and_at_nothing_twice() {
-        let jobs = [job(7, 5, 300, LATE), job(3, -1, 100, LATE)];
+        let jobs = [job(7, 5, 300, LATE), job(3, i32::MIN, 100, LATE)];
         for takes in [0, 20, 40, 60] {
             let (marks, now) = after(&[100, 100, 100], &jobs);
             let pieces = sweep(&marks, now, |_| takes);
-            for (priority, place) in [(-1, (-1, Timestamp(100), JobId(3))), (5, (5, Timestamp(300), JobId(7)))] {
+            for (priority, place) in
+                [(i32::MIN, (i32::MIN, Timestamp(100), JobId(3))), (5, (5, Timestamp(300), JobId(7)))]
+            {
                 let of: Vec<_> = pieces.iter().filter(|piece| piece.to.0 == priority).collect();
                 assert!(of.len() <= PIECES as usize && of[0].to == place, "{takes}: {of:?}");
                 assert!(of.windows(2).all(|pair| pair[1].to == pair[0].after), "{takes}: {of:?}");
-                assert_eq!(of.last().unwrap().after, end_of(priority - 1), "{takes}");
+                assert_eq!(of.last().unwrap().after, start_of(priority), "{takes}");
             }
         }
     }
