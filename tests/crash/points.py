@@ -212,18 +212,19 @@ def migrations(store: str, database: str, folder: Path) -> list[Place]:
 
 
 def chosen(store: str, *, few: bool) -> list[Place]:
-    """What is to be done; ``few``: no freezes beyond leases but one, and of kills on a server one of each step."""
+    """What is to be done; ``few``: all kills, on a server one of each step, and one or two of what else there is."""
     wanted = [place for place in places(store) if place.role != "opener"]
     if not few:
         return wanted
-    frozen = [place for place in wanted if place.action == "freeze"][: 3 if store == "sqlite" else 1]
-    kept = [place for place in wanted if place.action != "freeze" and (store == "sqlite" or _stands_for_others(place))]
-    return kept + frozen
+    of = {action: [place for place in wanted if place.action == action] for action in ("kill", "freeze", "panic")}
+    if store == "postgres":
+        return [place for place in of["kill"] if _stands_for_others(place)] + of["freeze"][:1]
+    return of["kill"] + of["freeze"][:1] + of["panic"][:2]
 
 
 def _stands_for_others(place: Place) -> bool:
     verb = place.name.split(".")[0]
-    return place.action == "kill" and verb in {"enqueue", "claim", "ack", "rescue", "claimer", "acker", "slot", "tick"}
+    return verb in {"enqueue", "claim", "ack", "rescue", "claimer", "acker", "slot", "tick"}
 
 
 def main() -> int:
