@@ -24,8 +24,9 @@ const OVERLAP: Duration = Duration::from_millis(250);
 const PRIORITIES: usize = 8;
 /// How far the first piece of a sweep reaches into the past.
 const FIRST: Duration = Duration::from_secs(1);
-/// A piece that would reach so far takes all that is left, and so does the last of so many.
+/// A piece that would reach so far takes all that is left, and so does the last one.
 const PAST: Duration = Duration::from_secs(400 * 24 * 3600);
+/// So many pieces of one priority at most.
 const PIECES: u32 = 250;
 
 /// A priority, and a place in the order of its jobs.
@@ -340,16 +341,19 @@ mod tests {
 
     #[test]
     fn pieces_are_as_wide_as_they_are_quick() {
-        // An hour of entries of which each second takes 10 ms, and nothing before.
-        let dead = |piece: Stretch| {
-            let (from, to) = (piece.after.1.0.max(0), piece.to.1.0);
-            u32::try_from((to - from).max(0) / 100_000).unwrap()
+        // Two hours of entries, and nothing before: two seconds of the first take 1 ms, ten of the second.
+        const HOUR: i64 = 3_600_000_000;
+        let until = |at: i64| at.clamp(0, HOUR) / 2_000_000 + (at - HOUR).clamp(0, HOUR) / 10_000_000;
+        let takes = |piece: Stretch| {
+            let from = if piece.after.0 < piece.to.0 { 0 } else { piece.after.1.0 };
+            u32::try_from(until(piece.to.1.0) - until(from)).unwrap()
         };
-        let hour = 3_600_000_000;
-        let (marks, now) = after(&[100, 100, 100], &[job(1, 0, hour, hour * 2)]);
-        let pieces = sweep(&marks, now, |piece| if piece.after.0 < 0 { 0 } else { dead(piece) });
-        let longest = pieces.iter().map(|piece| if piece.after.0 < 0 { 0 } else { dead(*piece) }).max();
-        assert!(longest.unwrap() <= 50, "{longest:?}");
+        let (marks, now) = after(&[100, 100, 100], &[job(1, 0, 2 * HOUR, 3 * HOUR)]);
+        let millis: Vec<_> = sweep(&marks, now, takes).into_iter().map(takes).collect();
+        assert_eq!(millis.iter().sum::<u32>(), 1_800 + 360);
+        // Where it becomes dense, the pieces become narrow.
+        assert!(millis.iter().filter(|millis| **millis > 50).count() <= 2, "{millis:?}");
+        assert!(millis.len() < PIECES as usize, "{millis:?}");
     }
 
     #[test]
