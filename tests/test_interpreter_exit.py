@@ -124,6 +124,15 @@ rows = sqlite3.connect(sys.argv[1].removeprefix("sqlite:///"))
     assert any(one.startswith(verdict) for one in wrong), wrong
 
 
+@pytest.mark.parametrize(
+    ("way", "torn_in", "is_fine"),
+    [("SIGINT", "_acquire_restore", True), ("SIGINT", "stop", False), ("end", "_acquire_restore", False)],
+)
+def test_the_judge_excuses_a_condition_of_python_s_own_that_ctrl_c_tears_and_nothing_else(way, torn_in, is_fine):
+    said = f"Traceback\n  File threading.py, line 311, in {torn_in}\nRuntimeError: release unlocked lock\n"
+    assert (driver.judge(Plan("memory", "waiting", way, 22), 1, said) == []) is is_fine
+
+
 def test_jobs_in_flight_are_finished_before_the_interpreter_ends(run_script):
     done = run_script("""
         import threading, time, zjobs
