@@ -46,7 +46,7 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
 
 /// Claims from one stretch of the queue.
 async fn look(session: &Session, claim: &Claim, at: Stretch, limit: usize, marks: &Marks) -> Verb<Vec<Job>> {
-    let (queue, limit) = (claim.queue.as_str(), rows::limit(limit));
+    let (queue, most) = (claim.queue.as_str(), rows::limit(limit));
     let ((first, after, JobId(id)), (last, to, JobId(end))) = (at.after, at.to);
     let began = System.moment();
     let found = session
@@ -54,7 +54,7 @@ async fn look(session: &Session, claim: &Claim, at: Stretch, limit: usize, marks
             sql::claim,
             &[
                 (&queue, Type::TEXT),
-                (&limit, Type::INT8),
+                (&most, Type::INT8),
                 (&Id(claim.node), Type::UUID),
                 (&first, Type::INT4),
                 (&At(after), Type::TIMESTAMPTZ),
@@ -65,7 +65,7 @@ async fn look(session: &Session, claim: &Claim, at: Stretch, limit: usize, marks
             ],
         )
         .await?;
-    marks.looked(&claim.queue, at, began, System.moment());
+    marks.looked(&claim.queue, at, found.len() >= limit, began, System.moment());
     found.iter().map(rows::job).collect()
 }
 

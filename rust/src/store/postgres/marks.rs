@@ -169,8 +169,8 @@ impl Marks {
         self.queues.lock().get(queue).filter(|mark| !mark.is_plain())?.front(2, now)
     }
 
-    /// A look has ended.
-    pub(super) fn looked(&self, queue: &Name, at: Stretch, began: Moment, ended: Moment) {
+    /// A look has ended. One that is full found as many jobs as it might: there may be more.
+    pub(super) fn looked(&self, queue: &Name, at: Stretch, is_full: bool, began: Moment, ended: Moment) {
         if !at.in_front {
             return;
         }
@@ -181,6 +181,10 @@ impl Marks {
         if at == Stretch::WHOLE {
             mark.long = if took >= self.long { mark.long.saturating_add(1) } else { 0 };
             mark.sweep = None;
+            return;
+        }
+        if is_full {
+            mark.sweep.get_or_insert(Sweep::from(at.to, took));
             return;
         }
         let longest = mark.sweep.map_or(took, |sweep| sweep.longest.max(took));
@@ -254,7 +258,7 @@ mod tests {
 
     fn look(marks: &Marks, at: Stretch, millis: u32, now: Moment) -> Moment {
         let ended = now + MILLI * millis;
-        marks.looked(&queue(), at, now, ended);
+        marks.looked(&queue(), at, false, now, ended);
         ended
     }
 
@@ -337,6 +341,25 @@ mod tests {
                 assert_eq!(of.last().unwrap().after, start_of(priority), "{takes}");
             }
         }
+    }
+
+    #[test]
+    fn a_piece_that_may_have_more_than_a_claim_takes_is_looked_at_until_it_has_none() {
+        let (marks, mut now) = after(&[100, 100, 100], &[job(7, 0, LATE, LATE)]);
+        let mut piece_after = |millis: u32, is_full: bool| {
+            now = now + MILLI * 10_000;
+            let piece = marks.front(&queue(), now).unwrap();
+            marks.looked(&queue(), piece, is_full, now, now + MILLI * millis);
+            piece
+        };
+        let first = piece_after(1, true);
+        // What was claimed since does not move it.
+        marks.claimed(&queue(), &[job(8, 0, 2 * LATE, 2 * LATE)]);
+        assert_eq!([piece_after(60, true), piece_after(1, false)], [first; 2]);
+        let second = piece_after(1, true);
+        assert_eq!(second.to, first.after);
+        assert_eq!([piece_after(1, true), piece_after(1, false)], [second; 2]);
+        assert_eq!(piece_after(1, false).to, second.after);
     }
 
     #[test]
