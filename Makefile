@@ -12,6 +12,7 @@ STORE ?= memory
 KILLS ?= 200
 JOBS ?= 1000000
 ROUNDS ?= 1000000
+PROCESSES ?= 2
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
 
@@ -27,6 +28,8 @@ export PYO3_PYTHON := $(PYTHON)
 
 TURN = $(PY) tools/turn.py
 CARGO = $(TURN) cargo
+# Most tests wait for something: two processes, each with a server of its own, take half the time on two cores.
+PYTEST = $(PY) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 MODELS = $(CARGO) run --locked --quiet --profile test --manifest-path rust/models/Cargo.toml
 # It has pip install what the package needs, which says a hundred lines.
 MATURIN = PIP_QUIET=1 VIRTUAL_ENV="$(abspath $(VENV))" $(TURN) $(VENV)/bin/maturin
@@ -55,8 +58,8 @@ test-rust: $(DEPS) ## the engine's tests
 	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss \
 	  --package zjobs-fuzz
 
-test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses
-	$(PY) -m pytest $(ARGS)
+test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses; PROCESSES=0 runs them in one, for a debugger
+	$(PYTEST) $(ARGS)
 
 sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
@@ -73,7 +76,7 @@ walks: $(BUILT) ## random walks beside a model and beside each other, on every s
 repeat: $(BUILT) ## the suite again and again, with hasty thread switches: RUNS=100
 	for run in $$(seq $(or $(RUNS),100)); do \
 	  echo "run $$run of $(or $(RUNS),100)"; \
-	  $(PY) -c 'import sys, pytest; sys.setswitchinterval(1e-6); sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))' || exit 1; \
+	  $(PYTEST) -q -p no:cacheprovider --switch-interval 1e-6 || exit 1; \
 	done
 	@echo "proved: the suite passed $(or $(RUNS),100) times in a row, with thread switches each microsecond"
 

@@ -28,7 +28,8 @@ _NOBODY: Final = 65534
 _SETTINGS: Final = MappingProxyType(
     {
         "fsync": "on",
-        "max_connections": "200",
+        # Supervisors that a test forgot keep theirs until Python collects them.
+        "max_connections": "500",
         "shared_buffers": "128MB",
         "unix_socket_directories": "",
         "listen_addresses": "127.0.0.1",
@@ -198,6 +199,7 @@ def pooler(server: Server) -> Iterator[int]:
         "auth_type": "trust",
         "pool_mode": "transaction",
         "default_pool_size": 3,
+        "server_idle_timeout": 1,  # a session tells what it has read when it ends, or after ten seconds
         "unix_socket_dir": "",
     }
     with folder_for_anyone() as folder:

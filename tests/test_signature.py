@@ -292,7 +292,8 @@ def test_a_sequence_may_be_given_as_any_sequence():
 
 
 class Opaque:
-    pass
+    def __repr__(self):
+        return "Opaque()"
 
 
 LOOP: list[Any] = []
@@ -559,7 +560,7 @@ def test_a_low_level_handler_gets_the_payload_as_its_annotation_says(handler, pa
         (typed, [1]),
         (typed, b"{}"),
     ],
-    ids=shown,
+    ids=lambda value: getattr(value, "__name__", None) or shown(value),
 )
 def test_a_payload_that_does_not_fit_a_low_level_handler_is_refused(handler, payload):
     with pytest.raises(Invalid, match=r"^args"):
