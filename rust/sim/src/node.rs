@@ -314,7 +314,7 @@ impl Node {
                 Life::Interrupted(world.time.moment() + crate::plan::GRACE)
             }
             Life::Draining(_) | Life::Interrupted(_) => {
-                let stopped = self.engine.part();
+                let stopped = self.engine.part_unattended();
                 if stopped.stuck.is_empty() {
                     Life::Gone
                 } else {

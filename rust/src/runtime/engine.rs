@@ -11,7 +11,7 @@ use crate::runtime::acker::Backlog;
 use crate::runtime::claimer::{self, OpenClaims};
 use crate::runtime::config::{Config, Registration};
 use crate::runtime::heartbeat::tell_lost;
-use crate::runtime::life::Phase;
+use crate::runtime::life::{Parting, Phase};
 use crate::runtime::node::Node;
 use crate::runtime::notifier::Notifier;
 use crate::runtime::pool::{Next, Pool, QueueIndex};
@@ -34,6 +34,7 @@ pub struct Engine {
     pub(super) phase: Mutex<Phase>,
     pub(super) hurry: AtomicBool,
     pub(super) lingers: AtomicBool,
+    pub(super) parting: Parting,
     /// The store forgets subscribers that are gone.
     _ear: Arc<Notifier>,
 }
@@ -80,6 +81,7 @@ impl Engine {
             phase: Mutex::default(),
             hurry: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
+            parting: Parting::default(),
         })
     }
 

@@ -24,7 +24,7 @@ use crate::runtime::watchdog::Watchdog;
 use crate::sigmask;
 use crate::store::Pulse;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, Ordering};
 
 /// How a stop ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +63,34 @@ impl Crew {
             if thread.thread().id() != thread::current().id() {
                 drop(thread.join());
             }
+        }
+    }
+}
+
+/// The threads that take this engine out of its store. A stop is over when there is none.
+#[derive(Debug, Default)]
+pub(super) struct Parting {
+    threads: Mutex<u32>,
+    none: Condvar,
+}
+
+impl Parting {
+    fn begin(&self) -> impl Drop + '_ {
+        struct End<'a>(&'a Parting);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                *self.0.threads.lock() -= 1;
+                self.0.none.notify_all();
+            }
+        }
+        *self.threads.lock() += 1;
+        End(self)
+    }
+
+    fn wait_none(&self) {
+        let mut threads = self.threads.lock();
+        while *threads > 0 {
+            threads = self.none.wait(threads);
         }
     }
 }
@@ -215,6 +243,19 @@ impl Engine {
 
     /// The last step of a stop: writes the acks and leaves, at once or when the handlers that still run have ended.
     pub fn part(&self) -> Stopped {
+        let stopped = self.part_unattended();
+        // A listener may stop the engine from one of its own threads, which would wait for itself.
+        if !sigmask::is_ours() {
+            // The last handler that ended may have been the first here, and be at it.
+            self.parting.wait_none();
+            // Where others still run the acker stays, and may be writing.
+            self.shared.backlog.wait_landed();
+        }
+        stopped
+    }
+
+    /// As [`Engine::part`], and waits for no thread.
+    pub fn part_unattended(&self) -> Stopped {
         let stuck = self.shared.pool.running().iter().map(|running| running.job.id).collect();
         self.flush();
         self.lingers.store(true, Ordering::Release);
@@ -280,6 +321,7 @@ impl Engine {
         // From here on it may be started again, as another incarnation.
         let node = self.shared.node.id();
         let Phase::Lingering(crew) = std::mem::take(&mut *phase) else { return };
+        let _parting = self.parting.begin();
         drop(phase);
         self.lingers.store(false, Ordering::Release);
         crew.dismiss();
