@@ -126,6 +126,35 @@ def test_rescues_and_lost_leases_are_told(jobs, heard):
     assert other.get(job).state is JobState.AVAILABLE
 
 
+@pytest.mark.parametrize(("is_cancelled", "end"), [(False, "JobDiscarded"), (True, "JobCancelled")])
+def test_an_end_that_a_dead_node_leaves_behind_is_told_by_who_finds_it(is_cancelled, end, jobs, heard):
+    clock = ManualClock()
+    store = zjobs.MemoryStore(clock=clock)
+    sleeper, other = jobs(store=store), jobs(store=store)
+    begun, finish = threading.Event(), threading.Event()
+
+    @sleeper.worker(max_attempts=1)
+    def act() -> None:
+        begun.set()
+        finish.wait(30)
+
+    other.telemetry.attach(heard.append)
+    with sleeper:
+        job = act.enqueue()
+        assert begun.wait(30)
+        if is_cancelled:
+            sleeper.cancel(job)
+        clock.advance(3600)
+        assert other.rescue_stuck() == 1
+        finish.set()
+        sleeper.stop()
+    assert names(heard) == ["JobRescued", end]
+    result = heard[1].result
+    assert (result.job.id, result.job.state) == (job.id, other.get(job).state)
+    assert "its node died while it ran" in result.error_msg
+    assert (result.duration_ms, result.queue_ms) == (0, 0)
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
 @pytest.mark.parametrize("lane", ["thread", "loop"])
 def test_a_listener_that_raises_harms_no_job_and_is_counted(error, lane, jobs):

@@ -58,7 +58,7 @@ class JobResult:
 
     Attributes:
         job: The job with its state afterwards.
-        duration_ms: From the handler's start to its end.
+        duration_ms: From the handler's start to its end; 0 where no handler began, and where it ended with its process.
         queue_ms: From due to claimed.
         error_msg: The error's text, when there is one.
     """
@@ -99,14 +99,14 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobDiscarded:
-    """The job has used up its attempts or gave up."""
+    """The job has used up its attempts or gave up, or was taken back from a dead node and may not run again."""
 
     result: JobResult
 
 
 @dataclass(frozen=True, slots=True)
 class JobCancelled:
-    """The job is cancelled."""
+    """The job was cancelled while it ran. One that waits is cancelled by the call alone."""
 
     result: JobResult
 

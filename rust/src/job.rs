@@ -315,6 +315,11 @@ impl Job {
         self.details.as_deref().unwrap_or(&NONE)
     }
 
+    /// How long its newest attempt had been due when it was claimed; zero before the first.
+    pub fn queued(&self) -> std::time::Duration {
+        self.attempted_at.map(|at| at.since(self.scheduled_at)).unwrap_or_default()
+    }
+
     /// Whether the attempt that is running now is the last one.
     pub fn attempts(&self) -> crate::state::Attempts {
         if self.attempt >= self.max_attempts { crate::state::Attempts::Spent } else { crate::state::Attempts::Left }

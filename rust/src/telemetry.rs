@@ -63,7 +63,7 @@ impl Kind {
 pub struct JobResult {
     /// The job as it was while it ran, with its state afterwards.
     pub job: Job,
-    /// From the handler's start to its end.
+    /// From the handler's start to its end; zero where no handler began, and where it ended with its node.
     pub duration: Duration,
     /// From due to claimed.
     pub queued: Duration,
@@ -82,7 +82,7 @@ pub enum Event {
     JobCompleted(JobResult),
     /// The attempt failed and the job will be retried.
     JobFailed(JobResult),
-    /// The job has used up its attempts or gave up.
+    /// The job has used up its attempts or gave up; or this node took it back from a dead one, and it has no attempt left.
     JobDiscarded(JobResult),
     /// The job is cancelled.
     JobCancelled(JobResult),

@@ -234,6 +234,8 @@ class Tally:
         job = result.job
         self.queues[job.queue].running.discard((job.id, job.attempt))
         attempts = self.attempts.setdefault(job.worker, Attempts())
+        if not result.duration_ms:
+            return  # nobody knows how long it ran: the process that ran it died
         attempts.waits.append(result.queue_ms)
         attempts.runs.append(result.duration_ms)
 

@@ -123,7 +123,8 @@ class Nodes:
     def test_a_crash_of_the_last_attempt_discards(self, on: Harness) -> None:
         job = on.running(max_attempts=1)
         on.advance(TTL + 1)
-        on.store.rescue()
+        [rescued] = on.store.rescue()
+        assert rescued.job == on.get(job)
         assert on.state(job) is JobState.DISCARDED
 
     def test_a_shutdown_is_refunded_after_its_grace(self, on: Harness) -> None:
@@ -141,7 +142,8 @@ class Nodes:
         job = on.running()
         on.store.cancel(ids(job))
         on.advance(TTL + 1)
-        on.store.rescue()
+        [rescued] = on.store.rescue()
+        assert rescued.job == on.get(job)
         assert on.state(job) is JobState.CANCELLED
 
     def test_a_limit_of_a_rescue_leaves_the_rest_for_the_next_call(self, on: Harness) -> None:

@@ -279,7 +279,7 @@ fn told(sink: &dyn Sink, finished: &Finished) {
     }
     let mut job = finished.running.job.clone();
     job.state = ack.to;
-    let queued = job.attempted_at.map(|at| at.since(job.scheduled_at)).unwrap_or_default();
+    let queued = job.queued();
     let started = finished.running.started();
     // No handler began: the worker is unknown here, or the job goes back as it was.
     let duration = if started == Moment(0) { Duration::ZERO } else { finished.ended.since(started) };

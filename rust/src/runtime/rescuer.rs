@@ -6,9 +6,10 @@ use crate::clock::Moment;
 use crate::error::Result;
 use crate::runtime::role::{Now, Role, Wake};
 use crate::runtime::shared::Shared;
-use crate::store::Store;
+use crate::state::State;
+use crate::store::{Rescued, Store};
 use crate::sync::{Arc, Ordering};
-use crate::telemetry::{Event, Kind, Sink};
+use crate::telemetry::{Event, JobResult, Kind, Sink};
 
 /// Jobs per call.
 const BATCH: usize = 500;
@@ -62,13 +63,28 @@ impl Role for Rescuer {
 /// One look. Returns how many jobs were taken back.
 pub fn rescue(shared: &Shared, store: &dyn Store) -> Result<usize> {
     let rescued = store.rescue(BATCH)?;
-    let count = rescued.len();
-    if shared.sink.wants(Kind::JobRescued) {
-        for one in rescued {
-            shared.sink.emit(Event::JobRescued(one.job, one.reason));
-        }
+    for one in &rescued {
+        tell(&*shared.sink, one);
     }
-    Ok(count)
+    Ok(rescued.len())
+}
+
+/// Tells of one, and of its end when it is over with this attempt.
+fn tell(sink: &dyn Sink, rescued: &Rescued) {
+    let job = &rescued.job;
+    if sink.wants(Kind::JobRescued) {
+        sink.emit(Event::JobRescued(job.clone(), rescued.reason));
+    }
+    let (kind, event): (_, fn(JobResult) -> Event) = match job.state {
+        State::Discarded => (Kind::JobDiscarded, Event::JobDiscarded),
+        State::Cancelled => (Kind::JobCancelled, Event::JobCancelled),
+        _ => return,
+    };
+    if sink.wants(kind) {
+        let error = job.details().errors.last().map(|error| error.message.clone());
+        // How long it ran, nobody knows.
+        sink.emit(event(JobResult { job: job.clone(), duration: Duration::ZERO, queued: job.queued(), error }));
+    }
 }
 
 /// Looks until nothing is left to take back; says how many jobs came.
