@@ -41,7 +41,9 @@ pub mod fuzzing;
 mod marks;
 mod meaning;
 mod nodes;
+mod pace;
 mod reads;
+mod roll;
 mod rows;
 mod schema;
 mod seat;
@@ -59,6 +61,8 @@ use by_hand::Setting;
 use dialect::Dialect;
 use ear::Ear;
 use marks::Marks;
+use pace::Pace;
+use roll::Rolls;
 use schema::Home;
 use seat::{Contact, Repeat, Seat};
 use session::{Plans, Session, Verb};
@@ -68,6 +72,9 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where the server is far away every look takes so long, which does no harm.
 const LONG_LOOK: Duration = Duration::from_millis(50);
+
+/// Looks for jobs whose node is gone may take one part of so many of the time.
+const STRAYS: u32 = 20;
 
 /// So many jobs of callers that arrive together are inserted by one statement.
 const TOGETHER: usize = 1_000;
@@ -119,6 +126,9 @@ pub struct PostgresStore {
     desk: Seat,
     ear: Ear,
     marks: Marks,
+    rolls: Rolls,
+    /// Of looks for jobs whose node is gone and did not die.
+    strays: Mutex<Pace>,
     enqueues: Group<(Moment, Vec<NewJob>), Vec<Enqueued>>,
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
@@ -171,6 +181,8 @@ impl PostgresStore {
             desk,
             ear,
             marks: Marks::new(config.long_look),
+            rolls: Rolls::default(),
+            strays: Mutex::default(),
             enqueues,
             subscribers,
             leaving,
@@ -272,6 +284,17 @@ impl PostgresStore {
         Ok(enqueued)
     }
 
+    /// Whether a job runs under a node that is gone; not at each call, where looking takes long.
+    fn has_strays(&self) -> Result<bool> {
+        let began = System.moment();
+        if !self.strays.lock().is_due(STRAYS, began) {
+            return Ok(false);
+        }
+        let found = self.read(async |session: &Session| nodes::has_strays(session).await);
+        self.strays.lock().looked(began, System.moment());
+        found
+    }
+
     fn set(&self, queue: &Name, setting: Setting) -> Result<()> {
         self.read(async |session: &Session| by_hand::set(session, queue, setting).await)?;
         let resumed = matches!(setting, Setting::Paused(false)).then(|| Signal::Ready(queue.clone()));
@@ -310,7 +333,10 @@ impl Store for PostgresStore {
             .call(Repeat::Unsafe, &async |session: &Session| {
                 session.planned(async |session: &Session| claim::claim(session, claim, &self.marks).await).await
             })
-            .map_err(certain)
+            .map_err(|error| {
+                self.rolls.doubt(claim.node);
+                certain(error)
+            })
     }
 
     fn ack(&self, node: NodeId, acks: &[Ack]) -> Result<Vec<Acked>> {
@@ -347,7 +373,7 @@ impl Store for PostgresStore {
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
         self.ear.listen();
         self.lease.store(u64::try_from(beat.ttl.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.claims.call(Repeat::Safe, &async |session: &Session| nodes::heartbeat(session, beat).await)
+        self.rolls.heartbeat(&self.claims, beat)
     }
 
     fn depart(&self, node: NodeId, grace: Duration) -> Result<()> {
@@ -357,6 +383,9 @@ impl Store for PostgresStore {
             leaving.push(node);
         }
         drop(leaving);
+        if grace.is_zero() {
+            self.rolls.forget(node);
+        }
         self.claims.call(Repeat::Safe, &async |session: &Session| {
             nodes::depart(session, node, grace).await?;
             if is_new && !grace.is_zero() {
@@ -368,7 +397,7 @@ impl Store for PostgresStore {
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
-        let found = self.read(async |session: &Session| nodes::has_orphans(session).await)?;
+        let found = self.read(async |session: &Session| nodes::has_dead(session).await)? || self.has_strays()?;
         // Who could not reach the server either has a lease's time to say that it lives.
         if !found || self.contact.is_just_back(Duration::from_nanos(self.lease.load(Ordering::Relaxed))) {
             return Ok(Vec::new());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use postgres_types::Type;
+use tokio_postgres::Row;
 
 use crate::error::Result;
 use crate::job::{Job, JobId, Lease, NodeId};
@@ -12,12 +13,37 @@ use crate::state::State;
 use crate::store::json;
 use crate::store::postgres::ack::{error_entry, kept};
 use crate::store::postgres::rows;
-use crate::store::postgres::session::{Parameter, Session, Verb};
+use crate::store::postgres::session::{Failed, Parameter, Session, Verb};
 use crate::store::postgres::types::{Id, Span};
 use crate::store::sql::postgres as sql;
-use crate::store::{Heartbeat, Pulse, Rescued, Signal};
+use crate::store::{Heartbeat, Rescued, Signal};
 
-pub(super) async fn heartbeat(session: &Session, beat: &Heartbeat) -> Verb<Pulse> {
+/// What came of a beat.
+#[derive(Debug)]
+pub(super) enum Beaten {
+    /// The lease is extended: the node's number, and which of the jobs that were asked about are leased to it.
+    Alive(i64, Vec<Leased>),
+    /// It was not known, and is registered now.
+    New,
+    Dead,
+}
+
+/// A job that is leased to a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leased {
+    pub(super) id: JobId,
+    pub(super) lease: Lease,
+    pub(super) is_cancel_requested: bool,
+}
+
+impl Leased {
+    fn read(row: &Row) -> Verb<Self> {
+        let lease = Lease(rows::unsigned(row.try_get(1)?));
+        Ok(Self { id: JobId(row.try_get(0)?), lease, is_cancel_requested: row.try_get(2)? })
+    }
+}
+
+pub(super) async fn heartbeat(session: &Session, beat: &Heartbeat, asked: &[JobId]) -> Verb<Beaten> {
     let queues = json::queues_text(&beat.queues);
     let pid = rows::signed(beat.pid);
     let parameters: [Parameter<'_>; 5] = [
@@ -28,41 +54,45 @@ pub(super) async fn heartbeat(session: &Session, beat: &Heartbeat) -> Verb<Pulse
         (&queues, Type::TEXT),
     ];
     if let Some(row) = session.query(sql::heartbeat, &parameters).await?.first() {
-        return reconcile(session, row.try_get(0)?, &beat.holds).await;
+        let number = row.try_get(0)?;
+        return Ok(Beaten::Alive(number, said(session, number, asked).await?));
     }
     if !session.query(sql::node, &[(&Id(beat.node), Type::UUID)]).await?.is_empty() {
-        return Ok(Pulse::Dead);
+        return Ok(Beaten::Dead);
     }
     session.execute(sql::register, &parameters).await?;
-    Ok(Pulse::Alive { cancel: Vec::new(), lost: sorted(&beat.holds), unknown: Vec::new() })
+    Ok(Beaten::New)
 }
 
-/// Compares what the node says it runs with what is leased to it.
-async fn reconcile(session: &Session, number: i64, says: &[JobId]) -> Verb<Pulse> {
-    let mut lost = sorted(says);
-    let (mut cancel, mut unknown) = (Vec::new(), Vec::new());
-    for row in session.query(sql::held, &[(&number, Type::INT8)]).await? {
-        let id = JobId(row.try_get(0)?);
-        match lost.binary_search(&id) {
-            Ok(place) => {
-                lost.remove(place);
-                if row.try_get(2)? {
-                    cancel.push(id);
-                }
-            }
-            Err(_) => unknown.push((id, Lease(rows::unsigned(row.try_get(1)?)))),
+/// Which of these jobs are leased to the node.
+async fn said(session: &Session, number: i64, asked: &[JobId]) -> Verb<Vec<Leased>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = asked.iter().map(|id| id.0).collect();
+    let mut leased = Vec::with_capacity(ids.len());
+    for row in session.query(sql::said, &[(&ids, Type::INT8_ARRAY)]).await? {
+        let (state, node): (i16, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
+        if state == i16::from(State::Executing.number()) && node == Some(number) {
+            leased.push(Leased::read(&row)?);
         }
     }
-    cancel.sort_unstable();
-    unknown.sort_unstable();
-    Ok(Pulse::Alive { cancel, lost, unknown })
+    Ok(leased)
 }
 
-fn sorted(ids: &[JobId]) -> Vec<JobId> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// All that is leased to the node, as far as that can be told within the time.
+pub(super) async fn held(session: &Session, number: i64, within: Duration) -> Verb<Vec<Leased>> {
+    let limit = format!("SET LOCAL statement_timeout = {}", within.as_millis());
+    let walk = async |session: &Session| {
+        session.script(&limit).await?;
+        let rows = session.query(sql::held, &[(&number, Type::INT8)]).await?;
+        rows.iter().map(Leased::read).collect()
+    };
+    match session.transact(walk).await {
+        // It took longer, or the connection ended.
+        Err(Failed::Postgres(_)) => Ok(Vec::new()),
+        told => told,
+    }
 }
 
 pub(super) async fn depart(session: &Session, node: NodeId, grace: Duration) -> Verb<()> {
@@ -75,9 +105,15 @@ pub(super) async fn retire(session: &Session) -> Verb<()> {
     session.execute(sql::retire, &[]).await.map(drop)
 }
 
-/// Whether a rescue would find anything.
-pub(super) async fn has_orphans(session: &Session) -> Verb<bool> {
+/// Whether a node has died whose jobs are to be taken back.
+pub(super) async fn has_dead(session: &Session) -> Verb<bool> {
     let found = session.query(sql::orphaned, &[]).await?;
+    Ok(found.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
+}
+
+/// Whether a job runs under a node that is gone.
+pub(super) async fn has_strays(session: &Session) -> Verb<bool> {
+    let found = session.query(sql::strays, &[]).await?;
     Ok(found.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 

@@ -116,6 +116,11 @@ impl Seat {
         Self { address, dialect, plans, patience, line, contact }
     }
 
+    /// How long a call may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Runs a verb on the connection.
     pub(super) fn call<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
         self.call_since(System.moment(), repeat, verb)
