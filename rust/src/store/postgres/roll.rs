@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::clock::{Clock, System};
+use crate::clock::{Clock, Moment, System};
 use crate::error::Result;
 use crate::job::{JobId, Lease, NodeId};
 use crate::store::postgres::nodes::{self, Beaten, Leased};
@@ -48,6 +48,7 @@ impl Rolls {
     }
 
     pub(super) fn heartbeat(&self, seat: &Seat, beat: &Heartbeat) -> Result<Pulse> {
+        let came = System.moment();
         let mut asked = sorted(&beat.holds);
         asked.extend(self.unknown(beat.node));
         let beaten =
@@ -61,7 +62,7 @@ impl Rolls {
             }
         };
         if self.is_due(beat.node) {
-            leased.extend(self.walk(seat, beat, number));
+            leased.extend(self.walk(seat, beat, number, came));
         }
         let pulse = compared(&beat.holds, &leased);
         if let Pulse::Alive { unknown, .. } = &pulse {
@@ -79,9 +80,10 @@ impl Rolls {
     }
 
     /// All that is leased to the node and unknown to it. The beat is told already: where the walk fails, a later one will tell.
-    fn walk(&self, seat: &Seat, beat: &Heartbeat, number: i64) -> Vec<Leased> {
+    fn walk(&self, seat: &Seat, beat: &Heartbeat, number: i64, came: Moment) -> Vec<Leased> {
         let (began, within) = (System.moment(), seat.patience() / SHARE);
-        let found = seat.call(Repeat::Safe, &async |session: &Session| nodes::held(session, number, within).await);
+        let walk = async |session: &Session| nodes::held(session, number, within).await;
+        let found = seat.call_since(came, Repeat::Safe, &walk);
         self.nodes.lock().entry(beat.node).or_default().pace.looked(began, System.moment());
         let says = sorted(&beat.holds);
         let mut found = found.unwrap_or_default();
