@@ -13,14 +13,19 @@ pub(crate) const MODELS: &[Model] = &[
     ("of two who start an engine one does", one_starts),
     ("of two who stop an engine one does", one_stops),
     ("the stop or the last handler to end leaves the store, once, and the stop is over when that is done", one_leaves),
+    ("a stop beside a handler that goes on waits for acks on their way", a_stop_waits_for_acks),
     ("a job that is claimed while a stop begins goes back", a_late_claim_goes_back),
 ];
 
 fn world(blocks: bool) -> (Arc<Desk>, Arc<Engine>) {
+    world_of(blocks, 1)
+}
+
+fn world_of(blocks: bool, slots: u32) -> (Arc<Desk>, Arc<Engine>) {
     let clock = Arc::<Standing>::default();
     let desk = Desk::new(&clock, blocks);
     let store: Arc<dyn Store> = desk.clone();
-    (desk, engine(&store, &clock, &Arc::default(), 1))
+    (desk, engine(&store, &clock, &Arc::default(), slots))
 }
 
 fn one_starts() {
@@ -72,6 +77,27 @@ fn one_leaves() {
     stop.join().expect("it stopped");
     slot.join().expect("it finished");
     has_left();
+}
+
+fn a_stop_waits_for_acks() {
+    let (desk, engine) = world_of(true, 2);
+    drop(seat(&engine, "heartbeat"));
+    for _ in 0..2 {
+        engine.enqueue_one(wanted()).expect("it is in memory");
+    }
+    engine.claim_here(QUEUE).expect("the node lives");
+    let (ended, goes_on) = (take(&engine), take(&engine));
+    engine.finish(&ended, done());
+    engine.drain().expect("it is started");
+    // As the acker does, which stays while a handler goes on.
+    let writer = thread::spawn({
+        let engine = engine.clone();
+        move || engine.flush_all()
+    });
+    assert_eq!(engine.part().stuck, [goes_on.job.id]);
+    let job = desk.get(&[ended.job.id]).expect("it is in memory").pop().expect("it is there");
+    assert_eq!(job.state, State::Completed, "its ack comes after the stop");
+    writer.join().expect("it wrote");
 }
 
 fn a_late_claim_goes_back() {

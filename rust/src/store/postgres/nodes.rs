@@ -107,7 +107,7 @@ pub(super) async fn retire(session: &Session) -> Verb<()> {
 
 /// Whether a node has died whose jobs are to be taken back.
 pub(super) async fn has_dead(session: &Session) -> Verb<bool> {
-    let found = session.query(sql::orphaned, &[]).await?;
+    let found = session.query(sql::dead, &[]).await?;
     Ok(found.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
