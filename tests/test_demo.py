@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,8 +20,9 @@ from zjobs.demo import jobs
 from zjobs.demo.ledger import Inheritance, Kind, inherit
 from zjobs.demo.place import in_a_file, in_a_temporary_file, in_memory
 from zjobs.demo.session import FAILURE, Demo, Interrupts
-from zjobs.demo.tally import percentile
+from zjobs.demo.tally import Tally, percentile
 from zjobs.demo.tree import MOST_BYTES, EmptyTreeError, standard_library, survey
+from zjobs.telemetry import JobCompleted, JobDiscarded, JobEnqueued, JobResult, JobStarted
 
 FOLDERS, FILES_PER_FOLDER = 4, 10
 FILES = FOLDERS * FILES_PER_FOLDER
@@ -477,6 +479,19 @@ def test_the_longest_function_is_found(tmp_path):
     path.write_text("def short(): pass\n\ndef long():\n    pass\n    pass\n")
     census = jobs.parse_source(str(path))
     assert (census["longest_name"], census["longest_lines"]) == ("long", 3)
+
+
+def test_a_job_that_was_given_up_with_its_process_is_counted_and_nobody_knows_how_long_it_ran():
+    tally = Tally({"mail": 2}, apart="tick")
+    ran, lost = (SimpleNamespace(id=number, worker="send", queue="mail", attempt=1) for number in (1, 2))
+    for job in (ran, lost):
+        tally(JobEnqueued(job))
+        tally(JobStarted(job))
+    tally(JobCompleted(JobResult(ran, duration_ms=3.0, queue_ms=1.0, error_msg=None)))
+    tally(JobDiscarded(JobResult(lost, duration_ms=0.0, queue_ms=2.0, error_msg="NodeLost")))
+    now = tally.now()
+    assert (now.finished, now.running, now.discarded) == (2, 0, 1)
+    assert (tally.attempts["send"].runs, tally.attempts["send"].waits) == ([3.0], [1.0])
 
 
 def test_percentiles_are_of_nearest_rank():
