@@ -1,5 +1,6 @@
 """The contract holds for the stores that are right, and finds those that are not."""
 
+import dataclasses
 import itertools
 import sys
 from datetime import timedelta
@@ -152,6 +153,19 @@ def test_the_contract_finds_a_store_that_rescues_the_living():
             return pulse
 
     assert "test_a_beat_extends_the_lease" in _found_by(Broken)
+
+
+def test_the_contract_finds_a_store_that_answers_a_rescue_with_jobs_as_they_were():
+    class Broken(DictStore):
+        def rescue(self, limit=500):
+            before = dict(self._jobs)
+            return [dataclasses.replace(one, job=before[one.job.id]) for one in super().rescue(limit)]
+
+    assert {
+        "test_jobs_of_a_silent_node_are_taken_back",
+        "test_a_crash_of_the_last_attempt_discards",
+        "test_a_wanted_cancel_becomes_one_at_a_rescue",
+    } <= _found_by(Broken)
 
 
 def test_the_contract_finds_a_store_that_answers_with_too_few_replies():
