@@ -90,7 +90,7 @@ mutants: $(DEPS) ## change the engine in every small way and see a test fail eac
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
 	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS) $(DECISIONS))
 
-evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME ..." or --page
+evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME --set WALKS=9", or --page
 	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)
 
 sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file

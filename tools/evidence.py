@@ -4,7 +4,7 @@ The claims, and how deep each of their proofs goes, are in `tools/evidence.toml`
 `docs/evidence.json`, and `docs/evidence.md` is written from that, so that a part can be run again by itself; each
 line of the page says of which commit and day it is.
 
-Usage: python tools/evidence.py [--depth short|session|full] [--only NAME ...] [--page]
+Usage: python tools/evidence.py [--depth short|session|full] [--only NAME ...] [--set VARIABLE=VALUE ...] [--page]
 """
 
 import argparse
@@ -68,6 +68,21 @@ class Claim:
         known = [one for one in DEPTHS[: DEPTHS.index(depth) + 1] if one in self.depths]
         chosen = self.depths[known[-1]] if known else {}
         return ["make", self.target, *(f"{name}={value}" for name, value in chosen.items())]
+
+    def at(self, depth: str, words: list[str]) -> "Claim":
+        """The same with other values of its variables, `NAME=VALUE` each: for a depth between those of the table.
+
+        Raises:
+            ValueError: It has no such variable at this depth, or a word gives no value.
+        """
+        given = dict(word.split("=", 1) for word in self.command(depth)[2:])
+        values = dict(word.partition("=")[::2] for word in words)
+        for name, value in values.items():
+            if not value:
+                raise ValueError(f"{name} has no value: write {name}=VALUE")
+            if name not in given:
+                raise ValueError(f"{self.name} has no {name} at this depth; it has {', '.join(given) or 'none'}")
+        return dataclasses.replace(self, depths={depth: given | values})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,6 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="evidence")
     parser.add_argument("--depth", choices=DEPTHS, default="short")
     parser.add_argument("--only", nargs="*", default=[], help="names of claims; otherwise all of them")
+    parser.add_argument("--set", nargs="+", default=[], metavar="VARIABLE=VALUE", help="other values; with one --only")
     parser.add_argument("--page", action="store_true", help="write the page from what is known, and run nothing")
     asked = parser.parse_args()
     everything, results, at = claims(), known(), commit()
@@ -200,6 +216,13 @@ def main() -> int:
         claim for claim in everything if claim.name in asked.only or (not asked.only and claim.runs_at(asked.depth))
     ]
     wanted = [] if asked.page else wanted
+    if asked.set:
+        if len(wanted) != 1:
+            parser.error("--set is for one proof: say which with --only NAME")
+        try:
+            wanted = [wanted[0].at(asked.depth, asked.set)]
+        except ValueError as error:
+            parser.error(str(error))
     for claim in wanted:
         print(f"{claim.name} ...", end=" ", flush=True)
         result = results[claim.name] = prove(claim, asked.depth, at)

@@ -92,6 +92,15 @@ def test_a_claim_that_is_too_slow_for_a_depth_is_not_run_there():
     assert all(claim("good").runs_at(depth) for depth in evidence.DEPTHS)
 
 
+def test_a_proof_is_run_at_a_depth_between_those_of_the_table():
+    one = claim("good", session={"SIZE": 5, "KIND": "a b"})
+    assert one.at("full", ["SIZE=7"]).command("full") == ["make", "good", "SIZE=7", "KIND=a b"]
+    with pytest.raises(ValueError, match="good has no SISE at this depth; it has SIZE, KIND"):
+        one.at("full", ["SISE=7"])
+    with pytest.raises(ValueError, match="SIZE has no value: write SIZE=VALUE"):
+        one.at("full", ["SIZE"])
+
+
 def test_the_page_tells_what_was_shown_what_was_not_and_what_was_not_run(folder):
     claims = [claim("good", full={"SIZE": 7}), claim("broken"), claim("silent", full={"SIZE": 2})]
     results = {one.name: evidence.prove(one, "full", "abc") for one in claims[:2]}
