@@ -76,7 +76,7 @@ class Claim:
             ValueError: It has no such variable at this depth, or a word gives no value.
         """
         given = dict(word.split("=", 1) for word in self.command(depth)[2:])
-        values = dict(word.partition("=")[::2] for word in words)
+        values = {name: value for name, _, value in (word.partition("=") for word in words)}
         for name, value in values.items():
             if not value:
                 raise ValueError(f"{name} has no value: write {name}=VALUE")
