@@ -146,6 +146,7 @@ class TlsProxy:
             self._context.verify_mode = ssl.CERT_REQUIRED
             self._context.load_verify_locations(clients)
         self._over = asyncio.Event()
+        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         started: Queue[tuple[int, asyncio.AbstractEventLoop]] = Queue()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._listen(started)))
         self._thread.start()
@@ -157,15 +158,27 @@ class TlsProxy:
         self._thread.join()
 
     async def _listen(self, started: "Queue[tuple[int, asyncio.AbstractEventLoop]]") -> None:
-        server = await asyncio.start_server(self._serve, "127.0.0.1")
+        server = await asyncio.start_server(self._come, "127.0.0.1")
         started.put((server.sockets[0].getsockname()[1], asyncio.get_running_loop()))
         async with server:
             await self._over.wait()
             server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            for task, writer in self._served.items():
+                writer.transport.abort()  # a task that has not begun does nothing when it is cancelled
                 task.cancel()
-                await asyncio.wait([task])
+            # Whoever is just being accepted comes yet, and is sent away.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
             await asyncio.sleep(0)  # the transports close in the next turn
+
+    # No coroutine: asyncio would look at how it ended, and report that it was cancelled.
+    def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._over.is_set():
+            writer.transport.abort()
+            return
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._served[task] = writer
+        task.add_done_callback(self._served.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         forth = None
