@@ -6,8 +6,9 @@ that does not stand there fails the run, and so does a reason for one that is ki
 Usage: python tools/mutants.py FILE ...
 
 The files are Rust sources. The unit tests judge first, which takes a few seconds a change. What they do not notice is
-shown to the others: the walks and the conformance suite on every store but the server's. `MUTANTS_OUTPUT` is a folder
-to keep what cargo-mutants writes.
+shown to the others: the walks and the conformance suite, for files of the store in PostgreSQL on a server, which
+`tests/postgres_server.py` must have started, and on every other store for the rest. `MUTANTS_OUTPUT` is a folder to
+keep what cargo-mutants writes.
 """
 
 import json
@@ -22,8 +23,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = ROOT / "tests" / "mutants" / "rust.toml"
-# Quick ones first; nothing that needs a server, nor the simulator, whose part is elsewhere.
-JUDGES = {"--lib": (), "--test=engine": ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours")}
+# Quick ones first; no server where none is needed, nor the simulator, whose part is elsewhere.
+ON_A_SERVER = "rust/src/store/postgres/"
+JUDGES = {
+    False: {"--lib": (), "--test=engine": ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours")},
+    True: {"--lib": (), "--test=engine": ("postgres",)},
+}
 # A mutant that hangs is killed, after so many seconds or five times as long as the tests take without it.
 LIMIT = ("--minimum-test-timeout", "60", "--timeout-multiplier", "5")
 # Most of the time goes into building.
@@ -35,10 +40,22 @@ Mutant = tuple[str, str]
 
 def run(files: list[str], out: Path) -> list[Outcome]:
     """What became of each mutant of the files."""
+    outcomes: list[Outcome] = []
+    for on_a_server, judges in JUDGES.items():
+        chosen = [file for file in files if file.startswith(ON_A_SERVER) is on_a_server]
+        if chosen:
+            folder = out / ("server" if on_a_server else "here")
+            folder.mkdir(parents=True, exist_ok=True)
+            outcomes += judged(chosen, judges, folder)
+    return outcomes
+
+
+def judged(files: list[str], judges: dict[str, tuple[str, ...]], out: Path) -> list[Outcome]:
+    """What these judges say of each mutant of the files."""
     chosen = [word for file in files for word in ("--file", file)]
     options = ["--package", "zjobs-engine", "--no-shuffle", *LIMIT, "--output", str(out)]
     found: dict[str, Outcome] = {}
-    for number, (target, filters) in enumerate(JUDGES.items()):
+    for number, (target, filters) in enumerate(judges.items()):
         again = ["--iterate"] if number else []
         # For all of cargo's calls, so that nothing else is built.
         command = ["cargo", "mutants", *options, *again, f"--cargo-arg={target}", *chosen, "--", "--", *filters]

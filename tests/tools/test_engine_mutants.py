@@ -75,6 +75,22 @@ def test_what_only_one_kind_of_judges_kills_is_dead(tool, monkeypatch, capsys):
     assert "2 of 2 mutants" in capsys.readouterr().out
 
 
+def test_what_the_store_on_a_server_does_is_judged_on_a_server(tool, monkeypatch):
+    on_a_server = f"{tool.ON_A_SERVER}claim.rs"
+    (tool.ROOT / on_a_server).parent.mkdir(parents=True)
+    (tool.ROOT / on_a_server).write_text("    if a < b {\n", "utf-8")
+    machine = Machine(tool.ROOT, ("MissedMutant", "CaughtMutant"))
+    monkeypatch.setattr(subprocess, "run", machine.run)
+    tool.main([on_a_server, FILE])
+    judges = [(command[command.index("--file") + 1], command[-2:]) for command in machine.commands]
+    assert judges == [
+        (FILE, ["--", "--"]),
+        (FILE, ["--skip", "neighbours"]),
+        (on_a_server, ["--", "--"]),
+        (on_a_server, ["--", "postgres"]),
+    ]
+
+
 def test_a_survivor_without_a_reason_fails_the_run(tool, monkeypatch, capsys):
     status, _ = ended(tool, monkeypatch, ("MissedMutant", "MissedMutant"))
     assert status == 1
