@@ -38,12 +38,12 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants powerloss promotions recovery repeat soak unique-race walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants mutants-postgres powerloss promotions recovery repeat soak unique-race walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEPS) ## check the machine, make .venv, install what building and testing need
 
@@ -84,12 +84,17 @@ RINGS := $(addprefix rust/src/,state.rs outcome.rs backoff.rs unique.rs limits.r
   queue/delayed.rs queue/leases.rs queue/names.rs queue/ready.rs)
 
 DECISIONS := $(addprefix rust/src/store/,$(addprefix memory/,ack.rs by_hand.rs claim.rs enqueue.rs nodes.rs) \
-  $(addprefix sqlite/,ack.rs claim.rs enqueue.rs nodes.rs) \
-  $(addprefix postgres/,ack.rs claim.rs enqueue.rs marks.rs nodes.rs pace.rs roll.rs))
+  $(addprefix sqlite/,ack.rs claim.rs enqueue.rs nodes.rs))
+
+ON_A_SERVER := $(addprefix rust/src/store/postgres/,ack.rs by_hand.rs claim.rs enqueue.rs marks.rs nodes.rs pace.rs roll.rs)
 
 mutants: $(DEPS) ## change the engine in every small way and see a test fail each time: FILES="rust/src/state.rs ..."
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
-	nice $(PY) tests/postgres_server.py $(PY) tools/mutants.py $(or $(FILES),$(RINGS) $(DECISIONS))
+	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS) $(DECISIONS))
+
+mutants-postgres: $(DEPS) ## the same for what the store in PostgreSQL decides, judged on a server: FILES=
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	nice $(PY) tests/postgres_server.py $(PY) tools/mutants.py $(or $(FILES),$(ON_A_SERVER))
 
 evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME --set WALKS=9", or --page
 	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)
