@@ -337,6 +337,7 @@ mod tests {
             {
                 let of: Vec<_> = pieces.iter().filter(|piece| piece.to.0 == priority).collect();
                 assert!(of.len() <= PIECES as usize && of[0].to == place, "{takes}: {of:?}");
+                assert!(of.iter().all(|piece| piece.after < piece.to), "{takes}: {of:?}");
                 assert!(of.windows(2).all(|pair| pair[1].to == pair[0].after), "{takes}: {of:?}");
                 assert_eq!(of.last().unwrap().after, start_of(priority), "{takes}");
             }
