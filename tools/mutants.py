@@ -23,11 +23,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = ROOT / "tests" / "mutants" / "rust.toml"
-# Quick ones first; no server where none is needed, nor the simulator, whose part is elsewhere.
+# What is built and run, and which tests of it. Quick ones first; no server where none is needed, nor the simulator: its
+# part is elsewhere. The store on a server has few unit tests: all that have its name judge at once.
+Judge = tuple[tuple[str, ...], tuple[str, ...]]
 ON_A_SERVER = "rust/src/store/postgres/"
-JUDGES = {
-    False: {"--lib": (), "--test=engine": ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours")},
-    True: {"--lib": (), "--test=engine": ("postgres",)},
+JUDGES: dict[bool, list[Judge]] = {
+    False: [(("--lib",), ()), (("--test=engine",), ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours"))],
+    True: [(("--lib", "--test=engine"), ("postgres",))],
 }
 # A mutant that hangs is killed, after so many seconds or five times as long as the tests take without it.
 LIMIT = ("--minimum-test-timeout", "60", "--timeout-multiplier", "5")
@@ -50,15 +52,16 @@ def run(files: list[str], out: Path) -> list[Outcome]:
     return outcomes
 
 
-def judged(files: list[str], judges: dict[str, tuple[str, ...]], out: Path) -> list[Outcome]:
+def judged(files: list[str], judges: list[Judge], out: Path) -> list[Outcome]:
     """What these judges say of each mutant of the files."""
     chosen = [word for file in files for word in ("--file", file)]
     options = ["--package", "zjobs-engine", "--no-shuffle", *LIMIT, "--output", str(out)]
     found: dict[str, Outcome] = {}
-    for number, (target, filters) in enumerate(judges.items()):
+    for number, (targets, filters) in enumerate(judges):
         again = ["--iterate"] if number else []
         # For all of cargo's calls, so that nothing else is built.
-        command = ["cargo", "mutants", *options, *again, f"--cargo-arg={target}", *chosen, "--", "--", *filters]
+        built = [f"--cargo-arg={target}" for target in targets]
+        command = ["cargo", "mutants", *options, *again, *built, *chosen, "--", "--", *filters]
         # Exit codes of cargo-mutants: 2 when some survived, 3 when some ran too long.
         code = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | QUICK).returncode
         if code not in {0, 2, 3}:

@@ -81,12 +81,11 @@ def test_what_the_store_on_a_server_does_is_judged_on_a_server(tool, monkeypatch
     (tool.ROOT / on_a_server).write_text("    if a < b {\n", "utf-8")
     machine = Machine(tool.ROOT, ("MissedMutant", "CaughtMutant"))
     monkeypatch.setattr(subprocess, "run", machine.run)
-    tool.main([on_a_server, FILE])
+    tool.run([on_a_server, FILE], tool.ROOT)
     judges = [(command[command.index("--file") + 1], command[-2:]) for command in machine.commands]
     assert judges == [
         (FILE, ["--", "--"]),
         (FILE, ["--skip", "neighbours"]),
-        (on_a_server, ["--", "--"]),
         (on_a_server, ["--", "postgres"]),
     ]
 
