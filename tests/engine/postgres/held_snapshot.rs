@@ -94,3 +94,18 @@ fn a_look_that_fails_takes_nothing_back_of_what_the_one_before_it_claimed() {
     meets("RETURN new");
     assert_eq!(claimed(&on).len(), 1);
 }
+
+#[test]
+fn a_claim_that_finds_jobs_in_several_places_takes_no_more_than_it_may() {
+    let on = Postgres::with(|config| PostgresConfig { long_look: Duration::ZERO, ..config });
+    on.store.heartbeat(&beat()).unwrap();
+    let of = |priority| NewJob { priority: Priority(priority), ..new_job() };
+    for _ in 0..3 {
+        on.store.enqueue(vec![of(0), of(5)]).unwrap();
+        assert_eq!(claimed(&on).len(), 2);
+    }
+    on.store.enqueue([vec![of(0)], vec![of(5); 5]].concat()).unwrap();
+    let claim = Claim { node: ALICE, queue: Name::queue("default").unwrap(), limit: 3 };
+    let priorities: Vec<_> = on.store.claim(&claim).unwrap().iter().map(|job| job.priority.0).collect();
+    assert_eq!(priorities, [0, 5, 5]);
+}
