@@ -1,6 +1,8 @@
 """The short form of `make soak`, and the proof that its ledger and its verdicts see what is wrong."""
 
+import itertools
 import json
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.evidence import Row
-from soak.faults import FAULTS, OF_STORE
+from soak.faults import FAULTS, OF_STORE, moments
 from soak.ledger import Ledger
 from soak.samples import Process, Sample
 from soak.stores import Final, Size
@@ -18,7 +20,7 @@ from soak.verdicts import judge, quiet
 
 SECOND = 10**9
 COMPLETED, AVAILABLE = 2, 0
-HOURS = 1.0
+HOURS = 4.0
 
 
 @pytest.mark.timeout(120)
@@ -44,6 +46,12 @@ def test_nothing_is_lost_in_seconds_with_a_fault_each_second_of_them(tmp_path, s
 
 def test_each_store_has_its_faults():
     assert {fault for some in OF_STORE.values() for fault in some} == set(FAULTS)
+
+
+def test_faults_come_one_by_one_however_long_it_lasts():
+    chance = random.Random(1)  # noqa: S311 - no secret
+    begin = list(itertools.islice(moments(60.0, chance), 1440))
+    assert all(48 <= after - before <= 72 for before, after in itertools.pairwise([0.0, *begin]))
 
 
 # --- the ledger ---
@@ -127,6 +135,26 @@ def test_the_ledger_sees(tmp_path, problem):
     assert it.problems[rule]
 
 
+LOCKED = """intend a 1
+enqueued a 1
+begin 1 1 1 20
+end 1 1 1 1000 returned
+"""
+
+
+@pytest.mark.parametrize(("until", "found"), [(8, 0), (6, 1)])
+def test_what_nobody_could_write_before_a_kill_may_run_again(tmp_path, until, found):
+    (tmp_path / "driver.marks").write_text(
+        f"server lock 500 {until * SECOND}\nkill worker-0-1 {8 * SECOND} {8 * SECOND}\n"
+    )
+    (tmp_path / "worker-1-1.marks").write_text(f"begin 1 2 2 {9 * SECOND}\nend 1 2 2 {9 * SECOND} returned\n")
+    it = ledger(tmp_path, LOCKED, row(1, attempt=2, lease=2, crashes=1, errors=("NodeLost",)))
+    it.read(40 * SECOND)
+    it.close(90 * SECOND)
+    it.finish()
+    assert {rule: len(some) for rule, some in it.problems.items() if some} == ({"re-run": 1} if found else {})
+
+
 def test_the_ledger_sees_two_jobs_with_one_key_at_once_though_they_were_judged_one_after_the_other(tmp_path):
     first = row(1, key="k")
     it = ledger(tmp_path, "intend a 1\nenqueued a 1\nbegin 1 1 1 20\nend 1 1 1 30 returned\n", first)
@@ -172,7 +200,7 @@ def test_the_ledger_sees_a_run_that_ends_long_after_all_was_over(tmp_path):
 def run(
     memory=lambda _: 40.0, descriptors=lambda _: 20, threads=lambda _: 9, table=lambda _: 30.0, wait=lambda _: 0.01
 ):
-    """Samples of an hour, by functions of the part of it that has passed."""
+    """Samples of four hours, by functions of the part of it that has passed."""
     return [
         Sample(
             at=part * 3600 * HOURS,
@@ -210,13 +238,13 @@ def test_the_verdicts_see_what_grows(grows, what):
     assert broken(run(**grows)) == [what]
 
 
-def test_what_grows_while_a_process_is_young_is_no_leak():
-    assert broken(run(memory=lambda part: min(40.0, 30 + 50 * part))) == []
+def test_what_grows_in_the_first_hour_is_no_leak():
+    assert broken(run(memory=lambda part: min(40.0, 30 + 40 * part))) == []
 
 
 def test_only_the_time_between_faults_is_compared():
-    faults = [("freeze", 3000.0, 3100.0)]
-    late = run(wait=lambda part: 5.0 if 3000 <= part * 3600 <= 3110 else 0.01)
+    faults = [("freeze", 12000.0, 12400.0)]
+    late = run(wait=lambda part: 5.0 if 12000 <= part * HOURS * 3600 <= 12410 else 0.01)
     assert broken(late) == ["start latency p99"]
     assert broken(late, faults) == []
     assert len(quiet(late, faults)) < len(late)

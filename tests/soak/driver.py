@@ -17,7 +17,7 @@ from crash.marks import Marks, now
 from postgres_server import Server
 from proxy import Proxy
 from soak.crew import Crew, Member
-from soak.faults import Faults, kinds
+from soak.faults import Faults, kinds, moments
 from soak.ledger import Ledger
 from soak.samples import Sample, look
 from soak.stores import MemoryView, PostgresView, SqliteView, Unreachable, View
@@ -184,8 +184,7 @@ def _watch(plan: Plan, ground: Ground, crew: Crew, told: Told, over: threading.E
 def _harm(plan: Plan, faults: Faults, told: Told, over: threading.Event) -> None:
     """A fault each so many seconds, until it is over."""
     try:
-        for number, name in enumerate(kinds(plan.store, faults.rng), 1):
-            at = number * plan.fault_every * faults.rng.uniform(0.9, 1.1)
+        for name, at in zip(kinds(plan.store, faults.rng), moments(plan.fault_every, faults.rng), strict=False):
             if over.wait(max(0.0, at - (now() - told.began) / 1e9)):
                 return
             faults.do(name)

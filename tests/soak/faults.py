@@ -1,5 +1,6 @@
 """What happens to a soak: each fault by its name, with what it takes."""
 
+import itertools
 import random
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from proxy import Proxy
 from soak.crew import Crew, Member
 from soak.producer import enqueue
 
-__all__ = ["FAULTS", "OF_STORE", "PAUSED", "QUEUE", "Faults", "kinds", "storm_of"]
+__all__ = ["FAULTS", "OF_STORE", "PAUSED", "QUEUE", "Faults", "kinds", "moments", "storm_of"]
 
 ZOMBIE = 6.0
 """Seconds that a worker is stopped or cut off: longer than its lease and until somebody has looked."""
@@ -70,6 +71,12 @@ def kinds(store: str, rng: random.Random) -> Iterator[str]:
         yield from bag
 
 
+def moments(every: float, rng: random.Random) -> Iterator[float]:
+    """When each fault begins, in seconds: one in each stretch of time, not always at the same place of it."""
+    for number in itertools.count(1):
+        yield (number + rng.uniform(-0.1, 0.1)) * every
+
+
 def kill(on: Faults) -> None:
     victim = on.rng.choice(on.crew.mortals)
     before = now()
@@ -117,11 +124,13 @@ def snapshot(on: Faults) -> None:
 
 
 def lock(on: Faults) -> None:
-    """Another program that writes, and takes its time."""
+    """Another program that writes, and takes its time: meanwhile nobody can write the end of a job."""
+    before = now()
     with closing(sqlite3.connect(on.file, isolation_level=None, timeout=15)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         time.sleep(min(on.patience, 8.0))
         writer.execute("ROLLBACK")
+    on.marks.write("server", "lock", before, now())
 
 
 def pause(on: Faults) -> None:

@@ -12,9 +12,9 @@ WARM = 0.25
 """The part of the run after which memory is that of a process that has seen everything."""
 MEMORY_GROWS = 0.05
 YOUNG_GROWS = 0.25
-"""In a run so short that some kinds of faults, with the backlog that they leave, are met late for the first time."""
-LONG, SHORT = 1.0, 0.2
-"""Hours from which on the first holds, and under which memory fails nothing: caches are still filling."""
+"""In the first hour: some kinds of faults, with the backlog that they leave, are met late for the first time."""
+LONG, SHORT = 2.0, 0.2
+"""Hours from which on the first hour is left out, and under which memory fails nothing: caches are still filling."""
 LATER = 1.2
 TABLE_GROWS = 1.4
 RECOVERED = 15.0
@@ -36,7 +36,8 @@ class Judgement:
 
 def judge(samples: Sequence[Sample], faults: Sequence[tuple[str, float, float]], hours: float) -> list[Judgement]:
     """Judges a run by its samples; faults are names with the seconds from when to when."""
-    warm = [sample for sample in samples if sample.at >= WARM * hours * 3600]
+    begin = max(WARM * hours, 1.0 if hours >= LONG else 0.0)
+    warm = [sample for sample in samples if sample.at >= begin * 3600]
     return [*_processes(warm, hours), *_sizes(warm), *_latency(warm, faults)]
 
 
