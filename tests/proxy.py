@@ -162,13 +162,14 @@ class TlsProxy:
         started.put((server.sockets[0].getsockname()[1], asyncio.get_running_loop()))
         async with server:
             await self._over.wait()
-            server.close()
             for task, writer in self._served.items():
                 writer.transport.abort()  # a task that has not begun does nothing when it is cancelled
                 task.cancel()
-            # Whoever is just being accepted comes yet, and is sent away.
+            # Whoever is just being accepted comes yet, and is sent away: in a server that is closed before that, asyncio
+            # fails, and leaves the connection open.
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
+            server.close()
             await asyncio.sleep(0)  # the transports close in the next turn
 
     # No coroutine: asyncio would look at how it ended, and report that it was cancelled.
