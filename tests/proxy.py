@@ -165,8 +165,8 @@ class TlsProxy:
             for task, writer in self._served.items():
                 writer.transport.abort()  # a task that has not begun does nothing when it is cancelled
                 task.cancel()
-            # Whoever is just being accepted comes yet, and is sent away: in a server that is closed before that, asyncio
-            # fails, and leaves the connection open.
+            # Whoever is just being accepted comes yet, and is sent away: in a server that was closed before that, it
+            # fails inside asyncio, and the connection stays open.
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
             server.close()
