@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIST = Path(__file__).with_name("python.toml")
-_CALLS = ["tests/test_signature.py", "tests/test_bad_input.py"]
+_CALLS = ["tests/signature", "tests/test_bad_input.py"]
 _CONNECTIONS = ["tests/test_connections.py", "tests/test_connections_of_all_kinds.py"]
 TESTS = {
     "retry": ["tests/test_retry.py"],
