@@ -50,6 +50,25 @@ fn a_beat_is_not_held_up_for_long_and_the_next_not_at_all() {
 }
 
 #[test]
+fn a_beat_and_its_look_together_take_no_longer_than_a_call() {
+    let here = in_time();
+    let on: &dyn Fixture = &here;
+    on.beat(ALICE, &[]);
+    let nearly_all = TIME * 9 / 10;
+    here.beside.run(&format!(
+        "CREATE FUNCTION {0}.take_long() RETURNS trigger LANGUAGE plpgsql
+         AS 'BEGIN PERFORM pg_sleep({1}); RETURN new; END';
+         CREATE TRIGGER take_long BEFORE UPDATE ON {0}.nodes FOR EACH ROW EXECUTE FUNCTION {0}.take_long()",
+        here.schema,
+        nearly_all.as_secs_f64(),
+    ));
+    let (pulse, both) = while_nobody_reads_jobs(&here, || took(|| on.beat(ALICE, &[])));
+    assert_eq!(pulse, unknown(&[]));
+    assert!(both >= nearly_all, "the beat took its time: {both:?}");
+    assert!(both < nearly_all + TIME / 3, "the look had only what the beat had left: {both:?}");
+}
+
+#[test]
 fn jobs_that_a_node_does_not_know_are_found_after_a_claim_without_a_reply() {
     let here = in_time();
     let on: &dyn Fixture = &here;
