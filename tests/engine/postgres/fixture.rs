@@ -103,3 +103,32 @@ impl Fixture for Postgres {
         self.beside.run(&format!("UPDATE {}.test_clock SET at = at + interval '{micros} microseconds'", self.schema));
     }
 }
+
+/// Another user of the same store, who looks at its jobs under a condition.
+pub struct Watched<'a> {
+    on: &'a Postgres,
+    pub store: PostgresStore,
+}
+
+impl<'a> Watched<'a> {
+    /// `condition` is SQL; `current_query()` tells the statements apart.
+    pub fn by(on: &'a Postgres, condition: &str) -> Self {
+        let Postgres { schema, beside, .. } = on;
+        beside.run(&format!(
+            "CREATE ROLE {schema} LOGIN;
+             GRANT ALL ON SCHEMA {schema} TO {schema};
+             GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {schema};
+             CREATE POLICY watched ON {schema}.jobs USING ({condition});
+             ALTER TABLE {schema}.jobs ENABLE ROW LEVEL SECURITY"
+        ));
+        let config = PostgresConfig { url: url().replace("postgres@", &format!("{schema}@")), ..config(schema) };
+        Self { on, store: PostgresStore::open(config).unwrap() }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let Postgres { schema, beside, .. } = self.on;
+        beside.run(&format!("DROP OWNED BY {schema}; DROP ROLE {schema}"));
+    }
+}

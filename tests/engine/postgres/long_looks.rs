@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use zjobs_engine::clock::{Clock, System};
-use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
+use zjobs_engine::store::postgres::PostgresConfig;
 use zjobs_engine::store::{Claim, Heartbeat, Pulse, Store};
 use zjobs_engine::{Error, Job, JobId};
 
 use crate::conformance::fixture::{ALICE, BOB, Fixture, TTL, done, new_job, queue};
-use crate::postgres::fixture::{Beside, Postgres, config, url};
+use crate::postgres::fixture::{Beside, Postgres, Watched};
 
 /// What a call may take.
 const TIME: Duration = Duration::from_millis(1500);
@@ -103,41 +103,23 @@ fn jobs_of_the_dead_do_not_wait_for_a_look_for_strays() {
     assert_eq!(rescued, [stray.id, job.id]);
 }
 
-/// A user of the same store for whom each walk along what a node runs takes a while, and nothing else does.
-struct SlowWalks<'a> {
-    on: &'a Postgres,
-    store: PostgresStore,
-}
+/// A user for whom each walk along what a node runs takes a while, and nothing else does.
+struct SlowWalks<'a>(Watched<'a>);
 
 impl<'a> SlowWalks<'a> {
     fn of(on: &'a Postgres) -> Self {
-        let Postgres { schema, beside, .. } = on;
-        beside.run(&format!(
-            "CREATE ROLE {schema} LOGIN;
-             GRANT ALL ON SCHEMA {schema} TO {schema};
-             GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {schema};
-             CREATE POLICY slow ON {schema}.jobs
-             USING (current_query() NOT LIKE '%WHERE state = 1 AND node =%' OR pg_sleep(0.1) IS NOT NULL);
-             ALTER TABLE {schema}.jobs ENABLE ROW LEVEL SECURITY"
-        ));
-        let config = PostgresConfig { url: url().replace("postgres@", &format!("{schema}@")), ..config(schema) };
-        Self { on, store: PostgresStore::open(config).unwrap() }
+        let condition = "current_query() NOT LIKE '%WHERE state = 1 AND node =%' OR pg_sleep(0.1) IS NOT NULL";
+        Self(Watched::by(on, condition))
     }
 
     fn beat(&self, holds: &[JobId]) -> Pulse {
         let (name, holds) = ("host".into(), holds.to_vec());
-        self.store.heartbeat(&Heartbeat { node: ALICE, name, pid: 42, ttl: TTL, queues: Vec::new(), holds }).unwrap()
+        let beat = Heartbeat { node: ALICE, name, pid: 42, ttl: TTL, queues: Vec::new(), holds };
+        self.0.store.heartbeat(&beat).unwrap()
     }
 
     fn claim(&self) -> Job {
-        self.store.claim(&Claim { node: ALICE, queue: queue("default"), limit: 1 }).unwrap().remove(0)
-    }
-}
-
-impl Drop for SlowWalks<'_> {
-    fn drop(&mut self) {
-        let Postgres { schema, beside, .. } = self.on;
-        beside.run(&format!("DROP OWNED BY {schema}; DROP ROLE {schema}"));
+        self.0.store.claim(&Claim { node: ALICE, queue: queue("default"), limit: 1 }).unwrap().remove(0)
     }
 }
 
