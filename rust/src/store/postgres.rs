@@ -329,14 +329,13 @@ impl Store for PostgresStore {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
-        self.claims
-            .call(Repeat::Unsafe, &async |session: &Session| {
-                session.planned(async |session: &Session| claim::claim(session, claim, &self.marks).await).await
-            })
-            .map_err(|error| {
-                self.rolls.doubt(claim.node);
-                certain(error)
-            })
+        let claimed = self.claims.call(Repeat::Unsafe, &async |session: &Session| {
+            session.planned(async |session: &Session| claim::claim(session, claim, &self.marks).await).await
+        });
+        if claimed.as_ref().map_or(true, |claimed| claimed.is_cut_short) {
+            self.rolls.doubt(claim.node);
+        }
+        claimed.map(|claimed| claimed.jobs).map_err(certain)
     }
 
     fn ack(&self, node: NodeId, acks: &[Ack]) -> Result<Vec<Acked>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zjobs_engine::job::{Name, Priority};
 use zjobs_engine::outcome::{Outcome, settle};
 use zjobs_engine::store::postgres::PostgresConfig;
-use zjobs_engine::store::{Claim, Heartbeat, Store};
+use zjobs_engine::store::{Claim, Heartbeat, Pulse, Store};
 use zjobs_engine::{Job, JobId, NewJob, State};
 
 use crate::conformance::fixture::{ALICE, Fixture, new_job};
@@ -66,33 +66,55 @@ fn a_claim_begins_behind_what_was_claimed_before_and_finds_what_came_in_front_of
     assert_eq!(found.map(|job| job.id), Some(JobId(1)));
 }
 
+/// What happens to a job of the last priority when it changes.
+fn meets(on: &Postgres, body: &str) {
+    let schema = &on.schema;
+    on.beside.run(&format!(
+        "CREATE OR REPLACE FUNCTION {schema}.meet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$;
+         CREATE OR REPLACE TRIGGER meet BEFORE UPDATE ON {schema}.jobs FOR EACH ROW WHEN (new.priority = 5)
+         EXECUTE FUNCTION {schema}.meet()"
+    ));
+}
+
+/// A claim whose first look finds a job, and whose second one fails.
+fn cut_short(on: &Postgres) -> Vec<Job> {
+    on.store.heartbeat(&beat()).unwrap();
+    let of = |priority| NewJob { priority: Priority(priority), ..new_job() };
+    // After three long looks at the whole, and the last one's second, the next ones are at stretches for a while.
+    meets(on, "PERFORM pg_sleep(CASE old.id WHEN 6 THEN 1 ELSE 0 END); RETURN new");
+    for _ in 0..3 {
+        on.store.enqueue(vec![of(0), of(5)]).unwrap();
+        assert_eq!(claimed(on).len(), 2);
+    }
+    on.store.enqueue(vec![of(0), of(5)]).unwrap();
+    meets(on, "RAISE 'not today'");
+    claimed(on)
+}
+
 #[test]
 fn a_look_that_fails_takes_nothing_back_of_what_the_one_before_it_claimed() {
     let on = Postgres::with(|config| PostgresConfig { long_look: Duration::ZERO, ..config });
-    on.store.heartbeat(&beat()).unwrap();
-    let of = |priority| NewJob { priority: Priority(priority), ..new_job() };
-    let schema = &on.schema;
-    let meets = |body: &str| {
-        on.beside.run(&format!(
-            "CREATE OR REPLACE FUNCTION {schema}.meet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$;
-             CREATE OR REPLACE TRIGGER meet BEFORE UPDATE ON {schema}.jobs FOR EACH ROW WHEN (new.priority = 5)
-             EXECUTE FUNCTION {schema}.meet()"
-        ));
-    };
-    // After three long looks at the whole, and the last one's second, the next ones are at stretches for a while.
-    meets("PERFORM pg_sleep(CASE old.id WHEN 6 THEN 1 ELSE 0 END); RETURN new");
-    for _ in 0..3 {
-        on.store.enqueue(vec![of(0), of(5)]).unwrap();
-        assert_eq!(claimed(&on).len(), 2);
-    }
-    on.store.enqueue(vec![of(0), of(5)]).unwrap();
-    meets("RAISE 'not today'");
-    let priorities: Vec<_> = claimed(&on).iter().map(|job| job.priority).collect();
+    let priorities: Vec<_> = cut_short(&on).iter().map(|job| job.priority).collect();
     assert_eq!(priorities, [Priority(0)]);
     let claim = Claim { node: ALICE, queue: Name::queue("default").unwrap(), limit: AT_ONCE };
     assert!(on.store.claim(&claim).unwrap_err().to_string().contains("not today"));
-    meets("RETURN new");
+    meets(&on, "RETURN new");
     assert_eq!(claimed(&on).len(), 1);
+}
+
+#[test]
+fn after_a_claim_that_was_cut_short_the_next_beat_looks_for_what_the_node_does_not_know() {
+    let patience = Duration::from_secs(3);
+    let on = Postgres::with(|config| PostgresConfig { long_look: Duration::ZERO, patience, ..config });
+    on.store.heartbeat(&beat()).unwrap();
+    let other = Beside::new();
+    other.run(&format!("BEGIN; LOCK TABLE {}.jobs IN ACCESS EXCLUSIVE MODE", on.schema));
+    // A look that takes long is not made again for a while.
+    on.store.heartbeat(&beat()).unwrap();
+    other.run("COMMIT");
+    let jobs = cut_short(&on);
+    let Pulse::Alive { unknown, .. } = on.store.heartbeat(&beat()).unwrap() else { panic!("it is alive") };
+    assert!(unknown.contains(&(jobs[0].id, jobs[0].lease)), "{unknown:?}");
 }
 
 #[test]

@@ -12,10 +12,18 @@ use crate::store::postgres::types::{At, Id};
 use crate::store::sql::postgres as sql;
 use crate::store::{Claim, Staged};
 
-pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Verb<Vec<Job>> {
+/// What a claim took.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) jobs: Vec<Job>,
+    /// A look failed after others had found jobs: it may have taken some of which nobody knows.
+    pub(super) is_cut_short: bool,
+}
+
+pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Verb<Claimed> {
     let queue = &claim.queue;
     let stretches = marks.stretches(queue, System.moment());
-    let (mut jobs, mut looks_in_front) = (Vec::new(), false);
+    let (mut jobs, mut looks_in_front, mut is_cut_short) = (Vec::new(), false, false);
     for stretch in stretches {
         if jobs.len() == claim.limit {
             break;
@@ -23,9 +31,11 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
         looks_in_front |= stretch.in_front;
         match look(session, claim, stretch, claim.limit - jobs.len(), marks).await {
             Ok(more) => jobs.extend(more),
-            // Each look is a commit of its own, but where a pooler lends the session: what was claimed is ours, and the
-            // next claim tells what is wrong.
-            Err(Failed::Postgres(_)) if !jobs.is_empty() && session.kind() == Kind::Direct => break,
+            // Each look is a commit of its own, but where a pooler lends the session: what was claimed is ours.
+            Err(Failed::Postgres(_)) if !jobs.is_empty() && session.kind() == Kind::Direct => {
+                is_cut_short = true;
+                break;
+            }
             Err(failed) => return Err(failed),
         }
     }
@@ -41,7 +51,7 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
     marks.claimed(queue, &jobs);
     // SQL promises no order of what it returns.
     jobs.sort_unstable_by_key(|job| (job.priority, job.scheduled_at, job.id));
-    Ok(jobs)
+    Ok(Claimed { jobs, is_cut_short })
 }
 
 /// Claims from one stretch of the queue.
