@@ -4,6 +4,7 @@ mod ack;
 mod ear;
 pub mod fixture;
 mod held_snapshot;
+mod keys;
 mod late_locks;
 mod long_looks;
 mod sql;
