@@ -190,8 +190,8 @@ def folder_for_anyone() -> Iterator[Path]:
 
 
 @contextmanager
-def pooler(server: Server) -> Iterator[int]:
-    """PgBouncer in transaction mode before the server; its port."""
+def pooler(server: Server, **more: object) -> Iterator[int]:
+    """PgBouncer in transaction mode before the server, with ``more`` settings; its port."""
     port = free_port()
     settings = {
         "listen_addr": "127.0.0.1",
@@ -201,6 +201,7 @@ def pooler(server: Server) -> Iterator[int]:
         "default_pool_size": 3,
         "server_idle_timeout": 1,  # a session tells what it has read when it ends, or after ten seconds
         "unix_socket_dir": "",
+        **more,
     }
     with folder_for_anyone() as folder:
         (folder / "users").write_text('"postgres" ""\n')

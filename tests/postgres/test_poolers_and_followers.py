@@ -24,8 +24,17 @@ def opened(url, **settings):
 
 # It is no part of what a developer must have; PostgreSQL itself is started always.
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
-def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, eventually):
-    with postgres_server.pooler(server) as port:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        # As some that come with an operator or a compose file do: what we set is dropped without a word.
+        {"ignore_startup_parameters": "extra_float_digits,options", "max_prepared_statements": 0},
+    ],
+    ids=["as it comes", "that drops what it is asked to set"],
+)
+def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, eventually, told):
+    with postgres_server.pooler(server, **told) as port:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres?schema={schema}"
         jobs = opened(url, poll_interval_ms=200)
 

@@ -96,7 +96,13 @@ BEGIN
     conflict := false;
     LOOP
         IF enqueue.unique_key IS NOT NULL THEN
-            SELECT job.id INTO holder FROM zjobs.jobs AS job WHERE job.live_key = enqueue.unique_key FOR UPDATE;
+            -- Whoever waits begins after this transaction, and sees what it did. Of one that runs the end is not held up.
+            SELECT job.id INTO holder FROM zjobs.jobs AS job
+            WHERE job.live_key = enqueue.unique_key AND (enqueue.replaces OR job.state <> 1)
+            FOR UPDATE;
+            IF holder IS NULL AND NOT enqueue.replaces THEN
+                SELECT job.id INTO holder FROM zjobs.jobs AS job WHERE job.live_key = enqueue.unique_key;
+            END IF;
             IF holder IS NOT NULL AND NOT enqueue.replaces THEN
                 enqueue.id := holder;
                 conflict := true;

@@ -51,7 +51,8 @@ pub fn fresh_schema() -> String {
 }
 
 pub fn config(schema: &str) -> PostgresConfig {
-    PostgresConfig { schema: schema.to_owned(), ..PostgresConfig::new(url(), fastrand::Rng::with_seed(1)) }
+    let of = PostgresConfig::new(url(), fastrand::Rng::with_seed(1));
+    PostgresConfig { schema: schema.to_owned(), knows_the_living: true, ..of }
 }
 
 pub struct Postgres {

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+use postgres_types::Type;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Config, Connection, Socket};
+use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
@@ -26,6 +29,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long a statement may wait for a lock.
 const LOCK: Duration = Duration::from_secs(10);
+
+/// A setting that a session of our own has and no other.
+const MARK: &str = "zjobs.direct";
+const RECOGNISE: &str = "SELECT current_setting($1, true)";
 
 /// What is read of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -111,7 +118,8 @@ impl Address {
         }
     }
 
-    /// With settings that a session of our own keeps; whether it is one is seen by whether it has them.
+    /// With settings that a session of our own keeps; whether it is one is seen by whether it has them: a pooler may be told
+    /// to drop what it does not know.
     async fn connect_directly(
         &self,
         plans: Plans,
@@ -119,7 +127,7 @@ impl Address {
     ) -> std::result::Result<(Session, Driven), tokio_postgres::Error> {
         let mut config = self.config.clone();
         let ours = format!(
-            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout=60000{}",
+            "-c {MARK}=on -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout=60000{}",
             self.patience.as_millis(),
             LOCK.as_millis().min(self.patience.as_millis()),
             plans.options(),
@@ -128,11 +136,18 @@ impl Address {
             Some(given) => format!("{ours} {given}"),
             None => ours,
         });
-        let (client, connection) = config.connect(self.tls.clone()).await?;
-        Ok((Session::new(client, Kind::Direct, plans, dialect.clone()), connection))
+        let (client, mut connection) = config.connect(self.tls.clone()).await?;
+        let is_ours = keeps_what_is_set(&client, &mut connection).await?;
+        let kind = if is_ours { Kind::Direct } else { Kind::Pooled };
+        Ok((Session::new(client, kind, plans, dialect.clone()), connection))
     }
 
-    async fn open(&self, config: &Config) -> std::result::Result<(tokio_postgres::Client, Driven), Missed> {
+    /// Asks the server to give up what the session has asked for last.
+    pub(super) async fn cancel(&self, session: &Session) -> std::result::Result<(), tokio_postgres::Error> {
+        session.cancel_token().cancel_query(self.tls.clone()).await
+    }
+
+    async fn open(&self, config: &Config) -> std::result::Result<(Client, Driven), Missed> {
         config.connect(self.tls.clone()).await.map_err(|error| self.not_sent(&error))
     }
 
@@ -144,6 +159,22 @@ impl Address {
             Fate::Final | Fate::NotDone | Fate::Unknown => Missed::NotSent(self.error(error)),
         }
     }
+}
+
+/// Whether the session has what it was opened with.
+async fn keeps_what_is_set(
+    client: &Client,
+    connection: &mut Driven,
+) -> std::result::Result<bool, tokio_postgres::Error> {
+    let asked = pin!(client.query_typed(RECOGNISE, &[(&MARK, Type::TEXT)]));
+    let found = match select(asked, connection).await {
+        Either::Left((found, _)) => found?,
+        Either::Right((ended, asked)) => {
+            ended?;
+            asked.await?
+        }
+    };
+    Ok(found.first().is_some_and(|row| row.get::<_, Option<&str>>(0) == Some("on")))
 }
 
 fn is_refused_option(error: &tokio_postgres::Error) -> bool {

@@ -35,7 +35,9 @@ impl Fate {
             // read_only_sql_transaction: a follower that once led, or one that recovers
             | "25006"
             // unique_violation: a key was taken between the look and the write
-            | "23505" => Self::NotDone,
+            | "23505"
+            // invalid_sql_statement_name, duplicate_prepared_statement: something in between lends another session each time
+            | "26000" | "42P05" => Self::NotDone,
             // admin_shutdown, crash_shutdown, database_dropped, idle_session_timeout; transaction_resolution_unknown;
             // idle_in_transaction_session_timeout
             "57P01" | "57P02" | "57P05" | "08007" | "25P03" => Self::Unknown,
@@ -69,16 +71,19 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Failed {
-    /// Whether the session is of no use any more: it was ended, or leads to a follower.
+    /// Whether the session is of no use any more: it was ended, leads to a follower, or does not have what was left in it.
     pub(super) fn ends_the_session(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
-        is_connection(error) || matches!(error.code().map(SqlState::code), Some("25006" | "57P01" | "57P02" | "57P03"))
+        let ended = ["25006", "26000", "42P05", "57P01", "57P02", "57P03"];
+        is_connection(error) || error.code().is_some_and(|code| ended.contains(&code.code()))
     }
 }
 
 impl Address {
     pub(super) fn late(&self, patience: Duration) -> Error {
-        Error::StoreUnavailable(format!("{self} gave no answer within {} seconds", patience.as_secs_f64()))
+        // Seconds as people write them.
+        let seconds = (patience.as_secs_f64() * 10.0).round() / 10.0;
+        Error::StoreUnavailable(format!("{self} gave no answer within {seconds} seconds"))
     }
 
     /// What an error means to the caller. Of the server's own words only the message is repeated: its details may hold

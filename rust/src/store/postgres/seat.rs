@@ -32,6 +32,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// This part of its time a call has for itself, however long it has waited for others.
 const LEAST: u32 = 8;
 
+/// Where beats are sent, a try that is given up leaves the time of a lease for two more.
+const TRIES_IN_A_LEASE: u32 = 3;
+
+/// How long the server is asked to give up what nobody waits for any more.
+const CANCEL: Duration = Duration::from_millis(200);
+
 /// A connection that has been used so shortly before is not looked at first: that costs a lone call a tenth of its time.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -51,12 +57,14 @@ pub(super) struct Seat {
     plans: Plans,
     /// How long a call may take.
     patience: Duration,
+    /// How long one try may take, in nanoseconds; 0 where it may take all of that.
+    haste: AtomicU64,
     line: Mutex<Line>,
     contact: Arc<Contact>,
 }
 
 /// Whether the server can be reached, as all seats of a store find it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contact {
     lost: AtomicBool,
     /// When a connection was opened after none could be; 0 when that was never so.
@@ -64,6 +72,12 @@ pub(super) struct Contact {
 }
 
 impl Contact {
+    /// Of a store that is new: the server may have been away until now, or be another one that took its place. Who `knows`
+    /// better finds it as if it had been there all the time.
+    pub(super) fn new(knows: bool) -> Self {
+        Self { lost: AtomicBool::new(!knows), back: AtomicU64::new(0) }
+    }
+
     /// Whether it could not be reached and has been there again for no longer than this.
     pub(super) fn is_just_back(&self, within: Duration) -> bool {
         let back = self.back.load(Ordering::Acquire);
@@ -113,12 +127,26 @@ impl Seat {
         contact: Arc<Contact>,
     ) -> Self {
         let line = Mutex::new(Line { open: None, unreachable: false, random });
-        Self { address, dialect, plans, patience, line, contact }
+        Self { address, dialect, plans, patience, haste: AtomicU64::new(0), line, contact }
     }
 
     /// How long a call may take.
     pub(super) fn patience(&self) -> Duration {
         self.patience
+    }
+
+    /// From now on beats are sent here that must come within the time of a lease: a connection that the network has dropped
+    /// without a word is left early enough for another one.
+    pub(super) fn hurry(&self, lease: Duration) {
+        self.haste.store(nanos(lease / TRIES_IN_A_LEASE), Ordering::Relaxed);
+    }
+
+    /// How long one try may take.
+    fn most(&self) -> Duration {
+        match self.haste.load(Ordering::Relaxed) {
+            0 => self.patience,
+            haste => self.patience.min(Duration::from_nanos(haste)),
+        }
     }
 
     /// Runs a verb on the connection.
@@ -138,7 +166,8 @@ impl Seat {
         let mut wait = FIRST_WAIT;
         let tries = if line.unreachable { 1 } else { TRIES };
         for attempt in 1.. {
-            let (error, fate) = match self.attempt(&mut line, verb, until.since(System.moment())) {
+            let left = until.since(System.moment()).min(self.most());
+            let (error, fate) = match self.attempt(&mut line, verb, left) {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => self.meaning(failed),
             };
@@ -176,7 +205,7 @@ impl Seat {
         if left.is_zero() {
             // All of it went by while others were called, or the connection was opened.
             line.open = Some(open);
-            return Err(Missed::NotSent(self.address.late(self.patience)));
+            return Err(Missed::NotSent(self.address.late(self.most())));
         }
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
         let mut run = Box::pin(async { timeout(left, verb(session)).await });
@@ -198,8 +227,25 @@ impl Seat {
         };
         if goes_on {
             line.open = Some(open);
+        } else if ended.is_err() {
+            self.give_up(open);
         }
         ended.map_err(|_elapsed| Missed::Late)?.map_err(Missed::Failed)
+    }
+
+    /// Nobody waits for the answer any more: the server need not work on it either, nor keep its locks.
+    fn give_up(&self, open: Open) {
+        if self.haste.load(Ordering::Relaxed) > 0 {
+            // Others may find it as silent as we do.
+            self.contact.lose();
+        }
+        if let Some(session) = &open.session {
+            let asked = Box::pin(async { drop(timeout(CANCEL, self.address.cancel(session)).await) });
+            drop(drive(&open.runtime, asked));
+        }
+        if !open.witness.is_there() {
+            std::mem::forget(open);
+        }
     }
 
     /// Sees to it that there is a connection.
@@ -250,7 +296,7 @@ impl Seat {
         drop(connect);
         let (session, driver) =
             connected.unwrap_or_else(|panic| resume_unwind(panic)).map_err(|missed| match missed {
-                Missed::Late => Missed::NotSent(self.address.late(self.patience)),
+                Missed::Late => Missed::NotSent(self.address.late(self.most())),
                 other => other,
             })?;
         Ok(Open { session: Some(session), driver: Some(driver), runtime, owner, witness, used: System.moment() })
@@ -259,7 +305,7 @@ impl Seat {
     fn meaning(&self, missed: Missed) -> (Error, Fate) {
         match missed {
             Missed::NotSent(error) => (error, Fate::NotDone),
-            Missed::Late => (self.address.late(self.patience), Fate::Unknown),
+            Missed::Late => (self.address.late(self.most()), Fate::Unknown),
             Missed::Lost => (lost(), Fate::Unknown),
             Missed::Failed(Failed::Engine(error)) => (error, Fate::Final),
             Missed::Failed(Failed::Postgres(error)) => (self.address.error(&error), Fate::of(&error)),
@@ -295,6 +341,10 @@ fn drive<T>(runtime: &Runtime, work: impl Future<Output = T>) -> std::thread::Re
 async fn two_turns() {
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
+}
+
+fn nanos(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When a call that came at some time must be over. One that has waited for most of its time in line still gets a try.
@@ -357,6 +407,21 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_was_just_found_is_just_back_for_a_while() {
+        let (long, none) = (Duration::from_secs(3600), Duration::ZERO);
+        let contact = Contact::new(false);
+        assert!(contact.is_just_back(long), "nothing is known of it");
+        contact.find();
+        assert_eq!((contact.is_just_back(long), contact.is_just_back(none)), (true, false));
+        let contact = Contact::new(true);
+        contact.find();
+        assert!(!contact.is_just_back(long), "it was there all the time");
+        contact.lose();
+        contact.find();
+        assert!(contact.is_just_back(long));
+    }
 
     #[test]
     fn a_call_that_has_waited_in_line_has_the_rest_of_its_time_and_at_least_an_eighth() {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use postgres_types::{ToSql, Type};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{CancelToken, Client, Row, Statement};
 
 use crate::error::Error;
 use crate::failpoint::{Hand, Step, sending};
@@ -96,6 +96,10 @@ impl Session {
 
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
     }
 
     pub(super) fn kind(&self) -> Kind {
