@@ -101,6 +101,27 @@ def test_calls_end_in_time_however_often_they_may_be_tried_again(server, schema,
         admin.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
+def test_what_a_person_does_is_done_once_and_who_cannot_know_is_told_so(server, url, proxy):
+    jobs = zjobs.Supervisor(through(url, server, proxy))
+    job = jobs.enqueue("act", schedule_in=3600)
+    lost, seen = [b"COMMIT"], []
+
+    def judge(data):
+        if not any(part in data for part in lost):
+            return "pass"
+        seen.append(lost.pop())
+        return "cut after"
+
+    proxy.judge = judge
+    with pytest.raises(zjobs.StoreUnavailable, match="nobody knows whether it was: look at the jobs"):
+        jobs.retry(job)
+    assert (jobs.get(job).state, seen) == (zjobs.JobState.AVAILABLE, [b"COMMIT"])
+    jobs.cancel(job)
+    lost.append(b"BEGIN")  # nothing was done, and it is done again
+    jobs.retry(job)
+    assert (jobs.get(job).state, seen) == (zjobs.JobState.AVAILABLE, [b"COMMIT", b"BEGIN"])
+
+
 def test_after_an_outage_everybody_has_a_leases_time_to_say_that_they_live(server, url, proxy, other_proxy, eventually):
     runs, rescued, gate = [], [], threading.Event()
     crews = []

@@ -29,7 +29,7 @@ def opened(url, **settings):
     [
         {},
         # As some that come with an operator or a compose file do: what we set is dropped without a word.
-        {"ignore_startup_parameters": "extra_float_digits,options", "max_prepared_statements": 0},
+        {"ignore_startup_parameters": "extra_float_digits,options"},
     ],
     ids=["as it comes", "that drops what it is asked to set"],
 )

@@ -235,6 +235,21 @@ impl PostgresStore {
         Ok(reply)
     }
 
+    /// What a person does, in a transaction that is not repeated when nobody knows what came of it: who starts a job again,
+    /// or deletes ten, means once.
+    fn by_hand<T>(&self, verb: &impl AsyncFn(&Session) -> Verb<(T, Vec<Signal>)>) -> Result<T> {
+        let transaction = async |session: &Session| session.transact(verb).await;
+        let (reply, news) = self.desk.call(Repeat::Unsafe, &transaction).map_err(|error| match error {
+            Error::EnqueueUncertain(_) => Error::StoreUnavailable(
+                "the connection ended while it was done, and nobody knows whether it was: look at the jobs before you do it again"
+                    .into(),
+            ),
+            other => other,
+        })?;
+        self.tell(&news);
+        Ok(reply)
+    }
+
     /// What one statement, or one transaction, inserts for a group of callers.
     fn enqueue_together(&self, group: Vec<(Moment, Vec<NewJob>)>) -> Vec<Result<Vec<Enqueued>>> {
         let came = group.iter().map(|(came, _)| *came).min().unwrap_or_else(|| System.moment());
@@ -414,15 +429,15 @@ impl Store for PostgresStore {
     }
 
     fn cancel(&self, filter: &Filter) -> Result<Vec<Cancelled>> {
-        self.change(&async |session: &Session| by_hand::cancel(session, filter).await)
+        self.by_hand(&async |session: &Session| by_hand::cancel(session, filter).await)
     }
 
     fn retry(&self, filter: &Filter) -> Result<Vec<Retried>> {
-        self.change(&async |session: &Session| by_hand::retry(session, filter).await)
+        self.by_hand(&async |session: &Session| by_hand::retry(session, filter).await)
     }
 
     fn delete(&self, filter: &Filter) -> Result<usize> {
-        self.change(&async |session: &Session| {
+        self.by_hand(&async |session: &Session| {
             let deleted = by_hand::delete(session, filter).await?;
             // Whoever waits for one of them must look again.
             Ok((deleted, if deleted > 0 { vec![Signal::Settled] } else { Vec::new() }))

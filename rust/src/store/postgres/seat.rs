@@ -101,6 +101,8 @@ struct Line {
     open: Option<Open>,
     /// The last connection that was tried could not be opened.
     unreachable: bool,
+    /// The last try was a transaction that came to no commit.
+    undone: bool,
     random: fastrand::Rng,
 }
 
@@ -126,7 +128,7 @@ impl Seat {
         random: fastrand::Rng,
         contact: Arc<Contact>,
     ) -> Self {
-        let line = Mutex::new(Line { open: None, unreachable: false, random });
+        let line = Mutex::new(Line { open: None, unreachable: false, undone: false, random });
         Self { address, dialect, plans, patience, haste: AtomicU64::new(0), line, contact }
     }
 
@@ -174,11 +176,11 @@ impl Seat {
             let again = match fate {
                 Fate::Final => false,
                 Fate::NotDone => true,
-                Fate::Unknown => repeat == Repeat::Safe,
+                Fate::Unknown => repeat == Repeat::Safe || line.undone,
             };
             if !again || attempt == tries || until.since(System.moment()) < wait {
                 return Err(match fate {
-                    Fate::Unknown if repeat == Repeat::Unsafe => uncertain(&error),
+                    Fate::Unknown if repeat == Repeat::Unsafe && !line.undone => uncertain(&error),
                     Fate::Final | Fate::NotDone | Fate::Unknown => error,
                 });
             }
@@ -197,6 +199,7 @@ impl Seat {
         left: Duration,
     ) -> Result<T, Missed> {
         let began = System.moment();
+        line.undone = false;
         self.opened(line, left)?;
         // Out of the line: a verb that panics takes the connection along, whose transaction may be open.
         let Some(mut open) = line.open.take() else { return Err(Missed::NotSent(closed())) };
@@ -208,6 +211,7 @@ impl Seat {
             return Err(Missed::NotSent(self.address.late(self.most())));
         }
         let Some(session) = &open.session else { return Err(Missed::NotSent(closed())) };
+        session.begin();
         let mut run = Box::pin(async { timeout(left, verb(session)).await });
         let ended = drive(&open.runtime, run.as_mut());
         if !open.witness.is_there() {
@@ -219,6 +223,7 @@ impl Seat {
         }
         drop(run);
         let ended = ended.unwrap_or_else(|panic| resume_unwind(panic));
+        line.undone = session.is_undone();
         let goes_on = match &ended {
             Ok(Ok(_)) => true,
             // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.

@@ -87,11 +87,21 @@ pub(super) struct Session {
     prepared: RefCell<HashMap<usize, Statement>>,
     /// A transaction is open: its statements commit nothing.
     within: Cell<bool>,
+    /// The last transaction came to no commit.
+    undone: Cell<bool>,
 }
 
 impl Session {
     pub(super) fn new(client: Client, kind: Kind, plans: Plans, dialect: Arc<Dialect>) -> Self {
-        Self { client, kind, plans, dialect, prepared: RefCell::default(), within: Cell::new(false) }
+        Self {
+            client,
+            kind,
+            plans,
+            dialect,
+            prepared: RefCell::default(),
+            within: Cell::new(false),
+            undone: Cell::new(false),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -164,9 +174,20 @@ impl Session {
         }
     }
 
+    /// Another verb begins.
+    pub(super) fn begin(&self) {
+        self.undone.set(false);
+    }
+
+    /// Whether the last that was begun since is a transaction that came to no commit: nothing of it was done, whatever was lost.
+    pub(super) fn is_undone(&self) -> bool {
+        self.undone.get()
+    }
+
     /// Everything or nothing of what `body` does.
     pub(super) async fn transact<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
         let plans = if self.kind == Kind::Pooled { self.plans.script() } else { String::new() };
+        self.undone.set(true);
         self.script(&format!("BEGIN{plans}")).await?;
         self.within.set(true);
         let done = match body(self).await {
@@ -176,6 +197,7 @@ impl Session {
         self.within.set(false);
         match done {
             Ok(done) => {
+                self.undone.set(false);
                 sending(true, self.script("COMMIT")).await?;
                 Ok(done)
             }
