@@ -260,7 +260,7 @@ impl PostgresStore {
                 let mut enqueued = enqueued.into_iter();
                 sizes.into_iter().map(|size| Ok(enqueued.by_ref().take(size).collect())).collect()
             }
-            // Each of them is told; nothing was inserted.
+            // Each of them is told what is known of all.
             Err(error) => sizes.iter().map(|_| Err(error.clone())).collect(),
         }
     }
