@@ -146,6 +146,30 @@ def test_a_low_level_coroutine_function_is_known_too():
     assert not Registered.low_level(WorkerDef("w", low)).coroutine
 
 
+def yields():
+    yield
+
+
+async def yields_later(args):
+    yield args
+
+
+class Yields:
+    def __call__(self):
+        yield
+
+
+@pytest.mark.parametrize("handler", [yields, functools.partial(yields), yields_later, Yields(), Yields().__call__])
+def test_a_generator_function_is_refused_as_nobody_would_run_it(handler):
+    with pytest.raises(Invalid, match=r"^handler must be a plain function or a coroutine function, without yield"):
+        typed(handler, "w")
+
+
+def test_a_low_level_generator_function_is_refused_too():
+    with pytest.raises(Invalid, match=r"^handler must be a plain function or a coroutine function, without yield"):
+        Registered.low_level(WorkerDef("w", yields_later))
+
+
 def test_the_engine_encodes_scalars_and_hands_text_on_unread():
     assert typed(add).shape is not None
     assert typed(listed).shape is None

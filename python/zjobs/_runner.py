@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError as FutureCancelledError
 from queue import SimpleQueue
 from time import monotonic
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from zjobs._engine import Backoff, JobContext, Outcome
 from zjobs.codec import dump
-from zjobs.errors import StoreUnavailable
+from zjobs.errors import Invalid, StoreUnavailable, invalid
 from zjobs.options import Cancel, Discard, Snooze
 from zjobs.retry import again
 
@@ -37,6 +37,8 @@ _OUR_FRAMES = {"zjobs._runner", "zjobs.signature", "asyncio.runners", "asyncio.b
 _BREATH = 32
 _Verdict: TypeAlias = Snooze | Cancel | Discard
 _VERDICTS = (Snooze, Cancel, Discard)
+# Those of compilers other than Python's, too.
+_UNRUN_WORK = (Coroutine, Generator, AsyncGenerator)
 
 
 def run_thread_slot(slot: "Slot") -> None:
@@ -133,8 +135,22 @@ def verdict(ctx: JobContext, value: object) -> Outcome | None:
     """What a returned value means: a verdict of its own, a result to keep, or nothing."""
     if issubclass(type(value), _VERDICTS):
         return _said(cast("_Verdict", value))
+    if issubclass(type(value), _UNRUN_WORK):
+        raise _not_run(value)
     worker: Registered = ctx._worker  # noqa: SLF001 - the engine hands our own record back
     return Outcome.completed(dump("result", value)) if worker.keep_result else None
+
+
+def _not_run(value: object) -> Invalid:
+    """The error for a handler that has only made what would do the work: nobody runs that."""
+    if not issubclass(type(value), Coroutine):
+        return invalid("result", "must not be a generator that nobody goes through: make a list of it", value)
+    rule = "must not be a coroutine that nobody awaits: let the handler and what decorates it be 'async def', and await"
+    error = invalid("result", rule, value)
+    # Else the interpreter says, some time later, that it was never awaited; this error says more.
+    with contextlib.suppress(BaseException):
+        cast("Coroutine[object, object, object]", value).close()
+    return error
 
 
 def _said(value: _Verdict) -> Outcome:

@@ -164,7 +164,8 @@ class Supervisor(AsyncControl, Schedules):
         one: only there can type checkers take it out of `enqueue`.
 
         Args:
-            handler: The function: plain ones run on threads, coroutine functions on the event loop.
+            handler: The function: plain ones run on threads, coroutine functions on the event loop. A plain one that
+                returns a coroutine, as under a decorator that knows only plain functions, fails its job.
             name: The worker's name; by default the function's.
             retry_strategy: When failed attempts are followed by another; by default ``Exponential()``.
             keep_result: Whether what it returns is stored with the job.
@@ -172,7 +173,7 @@ class Supervisor(AsyncControl, Schedules):
             options: The options of its jobs, where a call does not say otherwise.
 
         Raises:
-            Invalid: A value breaks its rule, or the name is taken.
+            Invalid: A value breaks its rule, the name is taken, or the handler is a generator function.
         """
 
         def register(handler: Callable[..., Any]) -> Worker[..., Any]:
@@ -189,7 +190,7 @@ class Supervisor(AsyncControl, Schedules):
         """Registers a worker in its low-level form: ``handler(args, ctx)`` gets the decoded payload whole.
 
         Raises:
-            Invalid: The name is taken, or the handler takes something else.
+            Invalid: The name is taken, or the handler takes something else or is a generator function.
         """
         if not isinstance(cast("object", definition), WorkerDef):
             raise invalid("worker", "must be a WorkerDef(name, handler, ...)", definition)

@@ -65,14 +65,20 @@ class Registered:
         keep_result: bool,
         ack: Ack,
     ) -> None:
-        """Keeps the parts and makes the function that runs one job."""
+        """Keeps the parts and makes the function that runs one job.
+
+        Raises:
+            Invalid: The handler is a generator function: nobody would run it.
+        """
         self.name = name
         self._signature = signature
         self.options = options
         self.strategy = strategy
         self.keep_result = keep_result
         self.ack = ack
-        self.coroutine = _is_coroutine(handler)
+        if _is(inspect.isgeneratorfunction, handler) or _is(inspect.isasyncgenfunction, handler):
+            raise invalid("handler", "must be a plain function or a coroutine function, without yield", handler)
+        self.coroutine = _is(inspect.iscoroutinefunction, handler)
         self.invoke: Invoke = signature.call(handler)
 
     @classmethod
@@ -160,11 +166,11 @@ def unknown_payload(args: object) -> bytes:
     return args if isinstance(args, bytes) else encode("args", {} if args is None else args)
 
 
-def _is_coroutine(handler: object) -> bool:
+def _is(kind: Callable[[object], bool], handler: object) -> bool:
     while isinstance(handler, functools.partial):
         handler = handler.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - any callable
     called = getattr(type(handler), "__call__", None)  # noqa: B004 - not whether, but what it calls
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+    return kind(handler) or kind(called)
 
 
 class BoundWorker(Generic[P]):
