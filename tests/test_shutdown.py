@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from zjobs import JobContext, JobState
+from zjobs import JobContext, JobState, Queue, StuckPolicy, Supervisor
 
 
 def test_a_stop_waits_for_jobs_in_flight_and_leaves_the_rest(jobs, gate, eventually):
@@ -117,6 +117,77 @@ def test_a_thread_that_ended_late_is_replaced_at_the_next_start(jobs, eventually
         eventually(lambda: app.nodes() == [])
         with app:
             assert app.result(calm.enqueue(), 30) == "fine"
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The names of the threads that were started, in order."""
+    names = []
+
+    class Noted(threading.Thread):
+        def start(self):
+            names.append(self.name)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Noted)
+    return names
+
+
+def test_a_queue_that_grows_while_it_stops_gets_no_more_threads(jobs, gate, eventually, started):
+    app = jobs(queues={"default": 1})
+    begun = threading.Event()
+
+    @app.worker
+    def slow() -> None:
+        begun.set()
+        gate.wait()
+
+    app.start()
+    job = slow.enqueue()
+    assert begun.wait(30)
+    stop = threading.Thread(target=app.stop)
+    stop.start()
+    eventually(lambda: not app.is_running)
+    before = list(started)
+    app.scale_queue("default", 3)
+    gate.set()
+    stop.join(30)
+    assert app.get(job).state is JobState.COMPLETED
+    assert started == before
+    # The next start has as many as it is now.
+    with app:
+        assert [name for name in started[len(before) :] if "default" in name] == [
+            f"zjobs-default-{n}" for n in (1, 2, 3)
+        ]
+
+
+def test_a_slot_that_hangs_while_its_queue_stops_is_not_replaced(gate, eventually, started):
+    app = Supervisor(queues=[Queue("default", 1, stuck=StuckPolicy.REPLACE)])
+    begun = threading.Event()
+
+    @app.worker(timeout_seconds=0.05, max_attempts=1)
+    def hangs() -> None:
+        begun.set()
+        gate.wait()
+
+    @app.worker(keep_result=True)
+    def calm() -> str:
+        return "fine"
+
+    job = hangs.enqueue()
+    app.start()
+    assert begun.wait(30)
+    before = list(started)
+    try:
+        app.stop(0)
+        # Its place was given up, during the stop or after it.
+        eventually(lambda: app.get(job).state is JobState.DISCARDED)
+    finally:
+        gate.set()
+    eventually(lambda: app.nodes() == [])
+    assert started == before
+    with app:
+        assert app.result(calm.enqueue(), 30) == "fine"
 
 
 def test_a_with_block_that_raises_stops_gracefully_all_the_same(jobs):

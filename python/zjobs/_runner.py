@@ -235,9 +235,10 @@ def job_logger(job_id: int, worker: str, queue: str, attempt: int) -> logging.Lo
 class ThreadCrew:
     """The threads that run plain functions."""
 
-    def __init__(self, new_slot: Callable[[int], "Slot"], names: list[str]) -> None:
+    def __init__(self, new_slot: Callable[[int], "Slot"], names: list[str], is_running: Callable[[], bool]) -> None:
         """No thread yet."""
         self._new_slot = new_slot
+        self._is_running = is_running
         self._names = names
         self._crews: list[dict[threading.Thread, Slot]] = [{} for _ in names]
         self._wanted = [0] * len(names)
@@ -258,10 +259,14 @@ class ThreadCrew:
         self._gate.set()
 
     def reinforce(self, queue: int, slots: int) -> None:
-        """Brings the queue to so many threads that are free to take jobs, and keeps it there until `dismiss`."""
+        """Brings the queue to so many threads that are free to take jobs, and keeps it there until `dismiss`.
+
+        Not while the supervisor stops and afterwards: a new thread would be told to end at once, and be replaced.
+        """
         with self._lock:
-            self._wanted[queue] = max(self._wanted[queue], slots)
-            self._fill(queue)
+            if self._is_running():
+                self._wanted[queue] = max(self._wanted[queue], slots)
+                self._fill(queue)
 
     def dismiss(self) -> None:
         """Threads that end are not replaced any more."""
@@ -308,7 +313,8 @@ class ThreadCrew:
             with self._lock:
                 self._crews[queue].pop(threading.current_thread(), None)
                 # It may have been told to end by a stop that a start has followed since.
-                self._fill(queue)
+                if self._is_running():
+                    self._fill(queue)
 
 
 class LoopCrew:

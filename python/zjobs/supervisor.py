@@ -122,7 +122,8 @@ class Supervisor(AsyncControl, Schedules):
         )
         engine.set_event_mask(self._telemetry.mask)
         self._together = Together(engine.enqueue_prepared)
-        self._threads = ThreadCrew(lambda queue: engine.slot(queue, False), [q.name for q in self._queues])  # noqa: FBT003 - the lane
+        runs = lambda: engine.is_running  # noqa: E731
+        self._threads = ThreadCrew(lambda queue: engine.slot(queue, False), [q.name for q in self._queues], runs)  # noqa: FBT003 - the lane
         self._loop = LoopCrew(engine.hear, lambda queue: engine.slot(queue, True))  # noqa: FBT003 - the lane
         if type(self).enqueue is Supervisor.enqueue:
             # The compiled method itself: a Python frame around it would be a fifth of the call.
