@@ -1,11 +1,28 @@
 """`drain`: everything that is due, in this thread."""
 
 import asyncio
+import contextvars
 import threading
+import time
 
 import pytest
 
-from zjobs import AlreadyStarted, Constant, JobContext, JobState, MemoryStore, Snooze, SqliteStore, Supervisor, _engine
+from zjobs import (
+    AlreadyStarted,
+    Constant,
+    Invalid,
+    JobContext,
+    JobState,
+    MemoryStore,
+    Snooze,
+    SqliteStore,
+    Supervisor,
+    _engine,
+)
+
+LONG = 20
+ONE = contextvars.ContextVar("one", default=None)
+OTHER = contextvars.ContextVar("other", default=None)
 
 
 def test_both_kinds_run_in_the_calling_thread_and_are_counted(jobs):
@@ -138,6 +155,64 @@ def test_a_running_supervisor_is_not_drained(jobs):
     app = jobs()
     with app, pytest.raises(AlreadyStarted, match=r"use wait\(job\)"):
         app.drain()
+
+
+def test_a_drained_coroutine_is_cancelled_at_its_deadline(jobs):
+    app = jobs()
+    seen = []
+
+    @app.worker(timeout_seconds=0.05, max_attempts=1)
+    async def sleeps() -> None:
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    @app.worker(keep_result=True)
+    async def calm() -> str:
+        await asyncio.sleep(0.001)
+        return "fine"
+
+    several = app.enqueue_many([calm.job(), sleeps.job(), calm.job()])
+    began = time.monotonic()
+    assert app.drain() == {JobState.COMPLETED: 2, JobState.DISCARDED: 1}
+    assert time.monotonic() - began < LONG / 2
+    assert seen == ["cancelled"]
+    assert [error.kind for error in app.get(several[1]).errors] == ["TimeoutError"]
+    assert [app.get(job).result for job in several] == ["fine", None, "fine"]
+
+
+def test_drained_coroutines_see_neither_the_callers_variables_nor_each_others(jobs):
+    app = jobs()
+    seen = []
+
+    @app.worker
+    async def sets(value: str) -> None:
+        seen.append((ONE.get(), OTHER.get()))
+        OTHER.set(value)
+
+    token = ONE.set("of the caller")
+    app.enqueue_many([sets.job(value) for value in "abc"])
+    assert app.drain() == {JobState.COMPLETED: 3}
+    assert seen == [(None, None)] * 3
+    assert (ONE.get(), OTHER.get()) == ("of the caller", None)
+    ONE.reset(token)
+
+
+@pytest.mark.parametrize("lane", ["thread", "loop"])
+async def test_on_a_running_loop_it_says_so_before_any_job_is_touched(lane, jobs):
+    app = jobs()
+
+    def plain() -> None: ...
+
+    async def coroutine() -> None: ...
+
+    job = app.worker(plain if lane == "thread" else coroutine).enqueue()
+    with pytest.raises(Invalid, match=r"await drain_async\(\)"):
+        app.drain()
+    assert app.get(job) == job
+    assert await app.drain_async() == {JobState.COMPLETED: 1}
 
 
 async def test_it_does_not_block_the_loop_that_awaits_it(jobs):

@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError as FutureCancelledError
 from queue import SimpleQueue
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from zjobs._engine import Backoff, JobContext, Outcome
 from zjobs.codec import dump
@@ -85,7 +85,7 @@ def _run_to_the_end(slot: "Slot") -> None:
 
 
 async def _run_loop_slot(slot: "Slot", pristine: contextvars.Context) -> bool:
-    """Runs coroutine jobs until none is ready; true when the next one needs a fresh context."""
+    """Runs coroutine jobs until none is ready; true when the next one needs a fresh task."""
     outcome = None
     runs = 0
     task = asyncio.current_task()
@@ -187,7 +187,6 @@ def failure(ctx: JobContext, error: BaseException) -> Outcome:
 _FALLBACK = Backoff.exponential(15.0, 3600.0, True)  # noqa: FBT003 - the engine's own order
 # Made beforehand: it is for when there is no memory, no stack or no way to read the exception.
 _UNREADABLE = Outcome.failed("Exception", "(the exception could not be read)", "", backoff=_FALLBACK)
-_UNRUN = Outcome.released()
 _LONGEST_TEXT = 100_000
 
 
@@ -444,42 +443,3 @@ class LoopCrew:
             loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
             thread.join(1.0)
-
-
-def run_here(slot: "Slot", runner: asyncio.Runner | None) -> bool:
-    """Runs the jobs of one slot in this thread until none is ready; true when there was one."""
-    ran = False
-    # What becomes of the job in hand when Ctrl-C comes: before its handler has begun it goes back as it was.
-    outcome: Any = _UNRUN
-    try:
-        while (call := slot.try_take()) is not None:
-            invoke, payload, ctx = call
-            ran = True
-            try:
-                outcome = invoke(payload, ctx)
-                if runner is not None:
-                    outcome = runner.run(_ended(ctx, outcome))
-                elif outcome is not None:
-                    outcome = verdict(ctx, outcome)
-            except KeyboardInterrupt as error:
-                outcome = failure(ctx, error)
-                raise
-            except BaseException as error:  # noqa: BLE001 - the job's failure, not ours
-                outcome = failure(ctx, error)
-            slot.put(outcome)
-            outcome = _UNRUN
-    except KeyboardInterrupt:
-        slot.put(outcome)
-        raise
-    return ran
-
-
-async def _ended(ctx: JobContext, coroutine: Any) -> Outcome | None:  # noqa: ANN401 - what a coroutine function returned
-    try:
-        value = await coroutine
-        return None if value is None else verdict(ctx, value)
-    except asyncio.CancelledError:
-        # The runner makes Ctrl-C of it where it is one.
-        raise
-    except BaseException as error:  # noqa: BLE001 - the loop would raise SystemExit again, out of this thread
-        return failure(ctx, error)

@@ -17,9 +17,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, ove
 from zjobs import connections
 from zjobs._control import JobRows
 from zjobs._control_async import AsyncControl
+from zjobs._drain import Here
 from zjobs._engine import Engine, end_calls
 from zjobs._exit import depart_at_exit, stop_at_exit
-from zjobs._runner import LoopCrew, ThreadCrew, run_here
+from zjobs._runner import LoopCrew, ThreadCrew
 from zjobs._scheduler import Scheduler
 from zjobs._schedules import Schedules
 from zjobs._signals import StopSignals
@@ -479,7 +480,9 @@ class Supervisor(AsyncControl, Schedules):
     def drain(self, queue: str | None = None) -> dict[JobState, int]:
         """Runs everything that is due, in this thread, until nothing is; for tests and scripts.
 
-        Retries and snoozes that become due meanwhile run too. Ctrl-C ends it after the job in hand.
+        Retries and snoozes that become due meanwhile run too. Coroutines run one after another on an event loop that
+        turns while one of them runs, so a task that a job leaves behind goes on only then. Ctrl-C ends it after the job
+        in hand.
 
         Args:
             queue: Only this one; by default all queues of this supervisor.
@@ -489,6 +492,7 @@ class Supervisor(AsyncControl, Schedules):
 
         Raises:
             AlreadyStarted: It runs; its own threads do the work.
+            Invalid: An event loop runs in this thread: await `drain_async` there. Or the queue's name breaks its rule.
             NotFound: It does not work on that queue.
             StoreUnavailable: The store cannot be reached; what was due stays due.
         """
@@ -498,6 +502,8 @@ class Supervisor(AsyncControl, Schedules):
         names = [q.name for q in self._queues]
         if queue is not None and queue_name(queue) not in names:
             raise NotFound(f"queue not found: {queue}; this supervisor works on {', '.join(names)}")
+        if _is_on_a_loop():
+            raise Invalid("drain() blocks its thread, where an event loop runs: await drain_async() instead")
         # What has become due takes its place in the order before the engine claims for the first time.
         self._store.stage()
         counts: dict[JobState, int] = {}
@@ -508,34 +514,39 @@ class Supervisor(AsyncControl, Schedules):
 
         kinds = (JobCompleted, JobFailed, JobDiscarded, JobCancelled, JobSnoozed)
         handle = self._telemetry.attach(count, kinds)  # pyright: ignore[reportArgumentType] - only these kinds come
-        self._engine.start(lambda: None, lambda _queue, _slots: None, lambda _job: None)
-        self._drainer = threading.current_thread()
         try:
-            indices = [index for index, name in enumerate(names) if queue in (None, name)]
-            with asyncio.Runner() as runner:
-                looks = 0
-                while looks < _LOOKS:
-                    if self._drain_once(indices, runner):
-                        looks = 0
-                    elif self._is_claiming(queue):
-                        looks += 1
-                    else:
-                        break
+            # Its loop first: the engine rings as soon as it starts.
+            with Here(self._engine.hear) as here:
+                self._engine.start(here.ring, lambda _queue, _slots: None, lambda _job: None)
+                self._drainer = threading.current_thread()
+                try:
+                    self._drain_all([index for index, name in enumerate(names) if queue in (None, name)], queue, here)
+                finally:
+                    self._drainer = None
+                    self._engine.stop(0)
         finally:
-            self._drainer = None
-            self._engine.stop(0)
             self._telemetry.detach(handle)
         return counts
 
-    def _drain_once(self, indices: list[int], runner: asyncio.Runner) -> bool:
+    def _drain_all(self, indices: list[int], queue: str | None, here: Here) -> None:
+        looks = 0
+        while looks < _LOOKS:
+            if self._drain_once(indices, here):
+                looks = 0
+            elif self._is_claiming(queue):
+                looks += 1
+            else:
+                break
+
+    def _drain_once(self, indices: list[int], here: Here) -> bool:
         self._store.stage()
         ran = False
         for index in indices:
             if self._store.blocks:
                 # Its own thread claims from it, too late for whoever looks only once.
                 self._engine.claim_here(index)
-            ran |= run_here(self._engine.slot(index, False), None)  # noqa: FBT003 - the lane
-            ran |= run_here(self._engine.slot(index, True), runner)  # noqa: FBT003 - the lane
+            for coroutines in (False, True):
+                ran |= here.run(self._engine.slot(index, coroutines), coroutines=coroutines)
         if self._store.blocks:
             self._engine.flush()
         return ran
@@ -588,6 +599,14 @@ def _queues(given: Mapping[str, int] | Iterable[Queue]) -> tuple[Queue, ...]:
         if not isinstance(queue, Queue):
             raise invalid("queues", "must map names to concurrency, or be a list of Queue(name, ...)", queue)
     return cast("tuple[Queue, ...]", queues)
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _age(kept: Seconds | None) -> float | None:

@@ -1,0 +1,111 @@
+"""What runs the jobs of a `drain`: the thread that called it, and an event loop that turns while a coroutine runs."""
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from zjobs._engine import JobContext, Outcome
+from zjobs._runner import failure, verdict
+
+if TYPE_CHECKING:
+    from zjobs._engine import Slot
+
+__all__ = ["Here"]
+
+_UNRUN = Outcome.released()
+
+
+class Here:
+    """Runs jobs in this thread, one after another."""
+
+    def __init__(self, hear: Callable[[], tuple[list[tuple[int, int]], list[int]]]) -> None:
+        """No loop yet: it is made in the `with` block."""
+        self._hear = hear
+        self._runner = asyncio.Runner()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slot: Slot | None = None
+        self._task: asyncio.Task[Any] | None = None
+        # How often that task was asked to stop from here, and how it ended.
+        self._asked = 0
+        self._outcome: Outcome | None = None
+
+    def __enter__(self) -> Self:
+        """Makes the loop."""
+        self._runner.__enter__()
+        self._loop = self._runner.get_loop()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Ends the loop, and what jobs have left on it."""
+        self._loop = None
+        self._runner.__exit__(kind, error, at)
+
+    def ring(self) -> None:
+        """Tells the loop, from any thread, that there is somebody to interrupt. What may begin is looked for anyway."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed a moment ago
+                loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        interrupted, _ = self._hear()
+        if self._task is not None and self._slot is not None and self._slot.attempt in interrupted:
+            self._asked += 1
+            self._task.cancel("the job was asked to stop")
+
+    def run(self, slot: "Slot", *, coroutines: bool) -> bool:
+        """Runs the jobs of one slot until none is ready; true when there was one."""
+        ran = False
+        # What becomes of the job in hand when Ctrl-C comes: before its handler has begun it goes back as it was.
+        outcome: Any = _UNRUN
+        try:
+            while (call := slot.try_take()) is not None:
+                invoke, payload, ctx = call
+                ran = True
+                try:
+                    outcome = invoke(payload, ctx)
+                    if coroutines:
+                        outcome = self._run(slot, ctx, outcome)
+                    elif outcome is not None:
+                        outcome = verdict(ctx, outcome)
+                except KeyboardInterrupt as error:
+                    outcome = failure(ctx, error)
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the job's failure, not ours
+                    outcome = failure(ctx, error)
+                slot.put(outcome)
+                outcome = _UNRUN
+        except KeyboardInterrupt:
+            slot.put(outcome)
+            raise
+        return ran
+
+    def _run(self, slot: "Slot", ctx: JobContext, coroutine: Any) -> Outcome | None:  # noqa: ANN401 - what a coroutine function returned
+        self._slot, self._asked, self._outcome = slot, 0, _UNRUN
+        try:
+            # Nothing of the caller's variables, nor of another job's.
+            self._runner.run(self._ended(ctx, coroutine), context=contextvars.Context())
+        except asyncio.CancelledError:
+            # A handler that has ended may leave its task with a cancellation that came too late.
+            if self._outcome is _UNRUN:
+                raise
+        finally:
+            self._slot = self._task = None
+        return self._outcome
+
+    async def _ended(self, ctx: JobContext, coroutine: Any) -> None:  # noqa: ANN401 - what a coroutine function returned
+        self._task = asyncio.current_task()
+        try:
+            value = await coroutine
+            self._outcome = None if value is None else verdict(ctx, value)
+        except asyncio.CancelledError:
+            # The runner makes Ctrl-C of it where it is one, and nobody else has asked as well.
+            if self._task is not None:
+                for _ in range(self._asked):
+                    self._task.uncancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - the loop would raise SystemExit again, out of this thread
+            self._outcome = failure(ctx, error)
