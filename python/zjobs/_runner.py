@@ -106,10 +106,9 @@ async def _run_loop_slot(slot: "Slot", pristine: contextvars.Context) -> bool:
             except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError included: the loop must go on
                 outcome = failure(ctx, error)
             invoke = payload = ctx = call = None
-            while task is not None and task.cancelling():
-                task.uncancel()
-            # Equal in constant time while nobody has set a variable: both share one tree.
-            if contextvars.copy_context() != pristine:
+            # A cancellation that came too late stays with the task, before Python 3.13 even after `uncancel`. The
+            # contexts are equal in constant time while nobody has set a variable: both share one tree.
+            if (task is not None and task.cancelling()) or contextvars.copy_context() != pristine:
                 slot.put(outcome)
                 return True
             runs += 1

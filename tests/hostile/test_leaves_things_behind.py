@@ -81,6 +81,27 @@ def test_a_coroutine_job_cancelled_by_another_fails_and_is_tried_again(jobs, eve
         assert [error.kind for error in app.get(job).errors] == ["CancelledError"]
 
 
+def test_a_job_that_cancels_its_own_task_and_ends_leaves_no_cancellation_to_the_next(jobs):
+    app = jobs(queues={"default": 1})
+
+    @app.worker(max_attempts=1)
+    async def cancels_itself() -> None:
+        asyncio.current_task().cancel()
+
+    @app.worker(max_attempts=1, keep_result=True)
+    async def patient() -> str:
+        await asyncio.sleep(0)
+        return "fine"
+
+    several = app.enqueue_many([cancels_itself.job(), patient.job()] * 3)
+    # Where it runs changes nothing.
+    app.drain()
+    assert [app.get(job).state for job in several] == [JobState.COMPLETED] * 6
+    with app:
+        several = app.enqueue_many([cancels_itself.job(), patient.job()] * 20)
+        assert [app.wait(job, 30).state for job in several] == [JobState.COMPLETED] * 40
+
+
 @pytest.mark.parametrize("lane", ["thread", "loop"])
 def test_threads_and_processes_outlive_their_job_and_the_supervisor(lane, tmp_path, run_script):
     done = run_script(
