@@ -1,8 +1,10 @@
 """The async twins: they never block the event loop, and hold no thread."""
 
 import asyncio
+import gc
 import inspect
 import threading
+import weakref
 
 import pytest
 
@@ -109,13 +111,17 @@ async def test_two_hundred_waits_hold_no_thread(jobs, gate):
 
 async def test_a_wait_that_is_given_up_leaves_nothing_behind(jobs, gate):
     app = jobs()
+    begun = threading.Event()
 
     @app.worker
     def slow() -> None:
+        begun.set()
         gate.wait()
 
     async with app:
         job = await slow.enqueue_async()
+        while not begun.is_set():  # noqa: ASYNC110 - an event of another thread
+            await asyncio.sleep(0)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(app.wait_async(job), 0.01)
         with pytest.raises(TimeoutError, match=r"job 1 is still executing after 0.01 seconds"):
@@ -124,6 +130,64 @@ async def test_a_wait_that_is_given_up_leaves_nothing_behind(jobs, gate):
         assert (await app.wait_async(job, 30)).state is JobState.COMPLETED
     with pytest.raises(NotFound):
         await app.wait_async(99)
+
+
+def live_events():
+    gc.collect()
+    return sum(type(one) is asyncio.Event for one in gc.get_objects())
+
+
+async def test_waits_leave_nothing_behind_where_no_job_ever_ends(jobs):
+    # A process that only enqueues and asks: nothing ends there that would clear up.
+    app = jobs()
+    final, never = app.enqueue("nobody"), app.enqueue("nobody")
+    app.cancel(final)
+    before = live_events()
+    for _ in range(50):
+        assert (await app.wait_async(final)).state is JobState.CANCELLED
+        with pytest.raises(TimeoutError):
+            await app.wait_async(never, 0)
+    cut_off = [asyncio.create_task(app.wait_async(never)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    assert live_events() >= before + 50
+    while cut_off:
+        cut_off[-1].cancel()
+        await asyncio.wait([cut_off.pop()])
+    assert live_events() <= before + 1
+
+
+def test_waits_on_loop_after_loop_keep_none_of_them(jobs):
+    app = jobs()
+    final, never = app.enqueue("nobody"), app.enqueue("nobody")
+    app.cancel(final)
+
+    async def wait():
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        # It outlives its loop, which ends it.
+        outlives = asyncio.create_task(app.wait_async(never))
+        await app.wait_async(final)
+        assert not outlives.done()
+
+    loops = []
+    for _ in range(10):
+        asyncio.run(wait())
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1
+
+
+async def test_every_one_of_those_who_wait_for_different_jobs_hears_of_its_own(jobs):
+    app = jobs(queues={"default": 1})
+
+    @app.worker(keep_result=True)
+    async def act(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    waits = [asyncio.create_task(app.result_async(act.enqueue(number))) for number in range(100)]
+    others = [asyncio.to_thread(asyncio.run, app.result_async(act.enqueue(number))) for number in range(100, 104)]
+    await asyncio.sleep(0)
+    async with app:
+        assert await asyncio.wait_for(asyncio.gather(*waits, *others), 30) == list(range(104))
 
 
 def test_an_abandoned_wait_does_not_keep_its_loop_from_ending(run_script):

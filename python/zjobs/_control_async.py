@@ -9,15 +9,57 @@ from zjobs._control import Control, JobRows, NodeRows, QueueRows, Which
 from zjobs.job import Job, JobState
 from zjobs.options import Seconds, seconds
 
-__all__ = ["AsyncControl"]
+__all__ = ["AsyncControl", "Settling"]
 
 R = TypeVar("R")
 
 _SLICE = 0.1
 
 
+class Settling:
+    """Those on event loops who wait for jobs to settle, by one call at a time that the engine keeps for them all.
+
+    In a process that only enqueues nothing may ever settle, so nothing of a wait that is over stays here or there.
+    """
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._call: _Call | None = None
+
+    def await_next(self, event: asyncio.Event, on_settled: Callable[[Callable[[], object]], None]) -> None:
+        """Sets the event, of the loop that runs here, when a job settles from now on; until `forget`."""
+        self._waiting[event] = asyncio.get_running_loop()
+        if self._call is None or self._call.is_made:
+            # Two threads may come here at the same time. Each has a call then, and hears of what it looks at next.
+            call = _Call(self._waiting)
+            on_settled(call)
+            self._call = call
+
+    def forget(self, event: asyncio.Event) -> None:
+        """It is awaited no longer."""
+        self._waiting.pop(event, None)
+
+
+class _Call:
+    """Wakes everybody, once. It knows nothing of the engine that keeps it."""
+
+    def __init__(self, waiting: dict[asyncio.Event, asyncio.AbstractEventLoop]) -> None:
+        self._waiting = waiting
+        self.is_made = False
+
+    def __call__(self) -> None:
+        # Whoever comes from now on needs another one.
+        self.is_made = True
+        for event, loop in list(self._waiting.items()):
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+
 class AsyncControl(Control):
     """`Control` for callers on an event loop. A store that never waits is called on the spot, others on a thread."""
+
+    _settling: Settling
 
     async def _on_thread(self, call: Callable[[], R]) -> R:
         return await asyncio.to_thread(call) if self._store.blocks else call()
@@ -100,27 +142,23 @@ class AsyncControl(Control):
         loop = asyncio.get_running_loop()
         until = None if left is None else loop.time() + left
         settled = asyncio.Event()
-        settled.set()
-        while True:
-            if settled.is_set():
-                settled = asyncio.Event()
-                self._engine.on_settled(lambda wake=settled: _wake(loop, wake))
-            found = await self.get_async(job)
-            if found.state.is_final:
-                return found
-            rest = None if until is None else until - loop.time()
-            if rest is not None and rest <= 0:
-                raise TimeoutError(f"job {found.id} is still {found.state} after {left} seconds")
-            # Another process may settle it without a signal, when the store is shared between processes.
-            slices = [part for part in (rest, _SLICE if self._store.blocks else None) if part is not None]
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(settled.wait(), min(slices, default=None))
+        try:
+            while True:
+                settled.clear()
+                self._settling.await_next(settled, self._engine.on_settled)
+                found = await self.get_async(job)
+                if found.state.is_final:
+                    return found
+                rest = None if until is None else until - loop.time()
+                if rest is not None and rest <= 0:
+                    raise TimeoutError(f"job {found.id} is still {found.state} after {left} seconds")
+                # Another process may settle it without a signal, when the store is shared between processes.
+                slices = [part for part in (rest, _SLICE if self._store.blocks else None) if part is not None]
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(settled.wait(), min(slices, default=None))
+        finally:
+            self._settling.forget(settled)
 
     async def result_async(self, job: Job | int, timeout: Seconds | None = None) -> Any:  # noqa: ANN401, ASYNC109 - as `result`
         """As `result`, without blocking the event loop."""
         return self._result(await self.wait_async(job, timeout))
-
-
-def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-        loop.call_soon_threadsafe(event.set)

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, ove
 
 from zjobs import connections
 from zjobs._control import JobRows
-from zjobs._control_async import AsyncControl
+from zjobs._control_async import AsyncControl, Settling
 from zjobs._drain import Here
 from zjobs._engine import Engine, end_calls
 from zjobs._exit import depart_at_exit, stop_at_exit
@@ -122,6 +122,7 @@ class Supervisor(AsyncControl, Schedules):
             retention=(_age(kept.completed), _age(kept.cancelled), _age(kept.discarded)),
         )
         engine.set_event_mask(self._telemetry.mask)
+        self._settling = Settling()
         self._together = Together(engine.enqueue_prepared)
         runs = lambda: engine.is_running  # noqa: E731
         self._threads = ThreadCrew(lambda queue: engine.slot(queue, False), [q.name for q in self._queues], runs)  # noqa: FBT003 - the lane
