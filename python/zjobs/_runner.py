@@ -431,9 +431,12 @@ class LoopCrew:
         if broken and not task.cancelled():
             _LOG.error("a coroutine slot broke; its job fails and the slot goes on", exc_info=task.exception())
 
-    def stop(self) -> None:
-        """Ends the loop; coroutines that still run are cancelled."""
+    def stop(self, is_running: Callable[[], bool]) -> None:
+        """Ends the loop; coroutines that still run are cancelled. Not when another thread has started it all again."""
         with self._lock:
+            if is_running():
+                # That start has found this loop, or will.
+                return
             loop, self._loop = self._loop, None
             thread = self._thread
         if loop is None or thread is None:

@@ -411,9 +411,10 @@ class Supervisor(AsyncControl, Schedules):
         finally:
             if stuck:
                 depart_at_exit(self._engine)
-            else:
+            elif not self.is_running:
+                # Else another thread has started it again already, and the threads work for that.
                 self._threads.join(_GRACE)
-            self._loop.stop()
+            self._loop.stop(lambda: self.is_running)
         return tuple(stuck)
 
     async def stop_async(self, timeout: Seconds | None = None) -> tuple[int, ...]:  # noqa: ASYNC109 - as `stop`
