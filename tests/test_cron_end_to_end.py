@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 import zjobs
-from zjobs import Invalid, JobState, MemoryStore, NotFound, telemetry
+from zjobs import Invalid, JobState, MemoryStore, NotFound, _scheduler, telemetry
 from zjobs._engine import ManualClock
 
 
@@ -70,6 +70,25 @@ def test_many_supervisors_enqueue_a_tick_once(jobs, eventually):
         app.stop()
     assert len(set(ticks)) == len(ticks)
     assert crews[0].count(worker="act") == len(ticks)
+
+
+def test_a_machine_that_was_suspended_beyond_a_tick_ticks_soon_after_it_wakes(monkeypatch, eventually):
+    # What a wait counts stands still meanwhile; the wall clock and the store's do not.
+    clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    monkeypatch.setattr(_scheduler, "_LOOK", 0.01)
+    monkeypatch.setattr(_scheduler, "wall", lambda: clock.now().timestamp())
+    app = zjobs.Supervisor(MemoryStore(clock=clock))
+    ticks = []
+    app.telemetry.attach(ticks.append, "cron_ticked")
+
+    @app.cron("0 13 * * *", catch_up="none")
+    def act() -> None: ...
+
+    with app:
+        eventually(app.crons)
+        clock.advance(3605)
+        eventually(lambda: ticks)
+    assert [event.tick for event in ticks] == [datetime(2026, 3, 1, 13, tzinfo=UTC)]
 
 
 def test_a_schedule_runs_by_hand_and_pauses(jobs):
