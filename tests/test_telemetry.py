@@ -121,6 +121,25 @@ def test_a_handler_that_raises_is_logged_and_counted_and_harms_nobody(error, cap
     assert caplog.records[0].exc_info[0] is error
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError])
+def test_a_handler_that_cannot_even_be_named_harms_nobody(error, caplog):
+    class Nameless:
+        def __call__(self, _):
+            raise ValueError("of the handler")
+
+        def __repr__(self):
+            raise error
+
+    hub, heard = Telemetry(), []
+    hub.attach(Nameless())
+    hub.attach(heard.append)
+    hub.emit(PAUSED)
+    assert (heard, hub.errors) == ([PAUSED], 1)
+    assert "Nameless object at" in caplog.records[0].message
+    assert "failed on queue_paused" in caplog.text
+    assert "of the handler" in caplog.text
+
+
 def test_events_that_nobody_was_told_of_are_counted_and_logged(caplog):
     hub = Telemetry()
     assert hub.dropped == 0

@@ -326,7 +326,7 @@ class Telemetry:
                 try:
                     handler(event)
                 except BaseException as error:  # noqa: BLE001 - a listener's SystemExit must not end the worker that it listens to
-                    self._count(f"telemetry handler {handler!r:.200} failed on {_NAMES[type(event)]}", exc_info=True)
+                    self._count(f"telemetry handler {_named(handler)} failed on {_NAMES[type(event)]}", exc_info=True)
                     if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                         # Ctrl-C means the program, wherever it is just then.
                         interrupt = error
@@ -358,6 +358,13 @@ class Telemetry:
         # A broken logging handler is one more listener that must harm nobody.
         with contextlib.suppress(BaseException):
             _LOG.error("%s", message, exc_info=exc_info)
+
+
+def _named(handler: Handler) -> str:
+    try:
+        return f"{handler!r:.200}"
+    except BaseException:  # noqa: BLE001 - a foreign __repr__ may raise anything
+        return object.__repr__(handler)
 
 
 def _indices(events: Iterable[type[Event] | str] | type[Event] | str | None) -> frozenset[int]:
