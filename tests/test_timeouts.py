@@ -170,6 +170,7 @@ def test_exit_ends_the_process_so_that_a_clean_one_can_start(run_script):
         print("ended")
     """)
     assert (done.stdout, done.returncode) == ("ended\n", 0), done.stderr
+    assert "job 1 goes on after its time limit" in done.stderr
 
 
 def test_exit_without_run_is_a_sigterm_to_the_process(run_script):
@@ -185,4 +186,27 @@ def test_exit_without_run_is_a_sigterm_to_the_process(run_script):
         jobs.start()
         threading.Event().wait()
     """)
+    assert done.returncode == -15, done.stderr
+    assert "job 1 goes on after its time limit" in done.stderr
+
+
+def test_exit_ends_the_process_also_when_the_handler_keeps_the_log_to_itself(run_script):
+    done = run_script(
+        """
+        import logging, threading, zjobs
+        jobs = zjobs.Supervisor(queues=[zjobs.Queue("default", 2, stuck=zjobs.StuckPolicy.EXIT)])
+        log = logging.StreamHandler()
+        logging.getLogger("zjobs").addHandler(log)
+
+        @jobs.worker(timeout_seconds=0.05)
+        def hangs() -> None:
+            with log.lock:
+                threading.Event().wait()
+
+        hangs.enqueue()
+        jobs.start()
+        threading.Event().wait()
+    """,
+        timeout=30,
+    )
     assert done.returncode == -15, done.stderr

@@ -56,11 +56,12 @@ class StuckPolicy(enum.Enum):
     """What a queue does about a handler that ignores its time limit and keeps its slot."""
 
     REPORT = "report"
-    """Log it; the slot stays taken until the handler ends."""
+    """Nothing more: the attempt is recorded as timed out, which telemetry tells; the slot stays taken until the handler
+    ends."""
     REPLACE = "replace"
     """Start another thread in its place; the old one is left to itself."""
     EXIT = "exit"
-    """End the process, so that whatever supervises it starts a clean one."""
+    """Log which job it is and end the process by SIGTERM, so that whatever supervises it starts a clean one."""
 
 
 class Ack(enum.Enum):

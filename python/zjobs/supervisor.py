@@ -454,7 +454,12 @@ class Supervisor(AsyncControl, Schedules):
 
     def _give_up(self, job_id: int) -> None:
         """A handler hangs and its queue says that the process should end."""
-        del job_id
+        message = "job %d goes on after its time limit and a grace; as its queue wants it, this process ends by SIGTERM"
+        # On a thread of its own: what hangs may hold a lock of the log.
+        with contextlib.suppress(BaseException):
+            last_words = threading.Thread(target=_LOG.critical, args=(message, job_id), daemon=True)
+            last_words.start()
+            last_words.join(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def __enter__(self) -> Self:
