@@ -183,6 +183,28 @@ def test_a_drained_coroutine_is_cancelled_at_its_deadline(jobs):
     assert [app.get(job).result for job in several] == ["fine", None, "fine"]
 
 
+def test_ctrl_c_ends_a_drain_whose_coroutine_goes_on_after_its_deadline(run_script):
+    done = run_script("""
+        import asyncio, os, signal, zjobs
+        jobs = zjobs.Supervisor()
+
+        @jobs.worker(timeout_seconds=0.05)
+        async def clings() -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(60)
+
+        clings.enqueue()
+        try:
+            jobs.drain()
+        except KeyboardInterrupt:
+            print("interrupted", jobs.is_running)
+    """)
+    assert (done.stdout, done.returncode) == ("interrupted False\n", 0), done.stderr
+
+
 def test_drained_coroutines_see_neither_the_callers_variables_nor_each_others(jobs):
     app = jobs()
     seen = []

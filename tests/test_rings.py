@@ -111,7 +111,7 @@ def test_enough_imports_are_seen():
 
 
 def test_the_applications_of_the_package_use_only_what_it_offers():
-    private = {"_control", "_control_async", "_schedules", "_scheduler", "_runner", "_together"}
+    private = {"_control", "_control_async", "_schedules", "_scheduler", "_runner", "_drain", "_together"}
     for path in SOURCES:
         if module_of(path) in OUTERMOST:
             assert not private & set(imports(path.read_text("utf-8"))), path
