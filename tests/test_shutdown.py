@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from zjobs import JobContext, JobState, Queue, StuckPolicy, Supervisor
+from zjobs import JobContext, JobState, NotStarted, Queue, StuckPolicy, Supervisor
 
 
 def test_a_stop_waits_for_jobs_in_flight_and_leaves_the_rest(jobs, gate, eventually):
@@ -117,6 +117,45 @@ def test_a_thread_that_ended_late_is_replaced_at_the_next_start(jobs, eventually
         eventually(lambda: app.nodes() == [])
         with app:
             assert app.result(calm.enqueue(), 30) == "fine"
+
+
+def test_of_two_stops_at_once_the_later_one_ends_no_coroutine_that_the_other_waits_for(
+    jobs, gate, eventually, monkeypatch
+):
+    app = jobs()
+    begun, entered = threading.Event(), threading.Event()
+    raised = []
+
+    @app.worker(keep_result=True, max_attempts=1)
+    async def slow() -> str:
+        begun.set()
+        while not gate.is_set():  # noqa: ASYNC110 - an event of another thread
+            await asyncio.sleep(0.001)
+        return "fine"
+
+    def late():
+        if not entered.is_set():
+            entered.set()
+            eventually(lambda: not app.is_running)
+
+    def stop():
+        try:
+            app.stop()
+        except NotStarted as error:
+            raised.append(error)
+
+    app.start()
+    job = slow.enqueue()
+    assert begun.wait(30)
+    monkeypatch.setattr(app._scheduler, "stop", late)
+    stops = [threading.Thread(target=stop) for _ in range(2)]
+    stops[0].start()
+    assert entered.wait(30)
+    stops[1].start()
+    stops[0].join(30)
+    gate.set()
+    stops[1].join(30)
+    assert (app.get(job).result, len(raised)) == ("fine", 1)
 
 
 @pytest.fixture

@@ -401,21 +401,26 @@ class Supervisor(AsyncControl, Schedules):
     def _stop(self, wait: float) -> tuple[int, ...]:
         self._scheduler.stop()
         self._threads.dismiss()
-        stuck: list[int] = []
         try:
             # It looks for signals while it waits, and raises what a handler of signals raised when it is done.
             stuck = self._engine.stop(wait)
+        except NotStarted:
+            # Another thread was quicker; it looks after the rest, and may wait for coroutines.
+            raise
         except BaseException:
             depart_at_exit(self._engine)
+            self._end_crews(stuck=False)
             raise
-        finally:
-            if stuck:
-                depart_at_exit(self._engine)
-            elif not self.is_running:
-                # Else another thread has started it again already, and the threads work for that.
-                self._threads.join(_GRACE)
-            self._loop.stop(lambda: self.is_running)
+        if stuck:
+            depart_at_exit(self._engine)
+        self._end_crews(stuck=bool(stuck))
         return tuple(stuck)
+
+    def _end_crews(self, *, stuck: bool) -> None:
+        if not stuck and not self.is_running:
+            # Where another thread has started it again already, the threads work for that.
+            self._threads.join(_GRACE)
+        self._loop.stop(lambda: self.is_running)
 
     async def stop_async(self, timeout: Seconds | None = None) -> tuple[int, ...]:  # noqa: ASYNC109 - as `stop`
         """As `stop`, without blocking the event loop."""
