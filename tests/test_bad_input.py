@@ -271,6 +271,19 @@ TABLE = {
         "filter must say which jobs, such as queue='mail' or states=[JobState.DISCARDED] (got 'nothing')",
     ),
     "deleting everything": (lambda app: app.delete_many(), None),
+    "deleting from a queue that is None": (
+        lambda app: app.delete_many(queue=None, limit=None, newest_first=True),
+        (
+            "filter must say which jobs, such as queue='mail' or states=[JobState.DISCARDED] "
+            "(got {'limit': None, 'newest_first': True, 'queue': None})"
+        ),
+    ),
+    "cancelling ids that are None": (lambda app: app.cancel_many(ids=None), None),
+    "retrying no state": (
+        lambda app: app.retry_many(states=[]),
+        "states must not be empty: it would mean any; leave it out to mean that (got ())",
+    ),
+    "cancelling no tag in a queue": (lambda app: app.cancel_many(queue="default", tags=()), None),
     "unknown filter": (lambda app: app.list(colour="red"), None),
     "negative limit": (lambda app: app.list(limit=-1), None),
     "filter of another kind": (lambda app: app.count(queue=5), None),

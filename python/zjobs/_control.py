@@ -219,6 +219,13 @@ def _filter(which: Which) -> JobFilter:
 
 
 def _chosen(which: Which) -> JobFilter:
-    if not which:
-        raise invalid("filter", "must say which jobs, such as queue='mail' or states=[JobState.DISCARDED]", "nothing")
-    return _filter(which)
+    """What is changed for good: a part that came out empty by accident must not mean every job."""
+    chosen = _filter(which)
+    for name, value in (("states", chosen.states), ("tags", chosen.tags)):
+        if name in which and not value:
+            raise invalid(name, "must not be empty: it would mean any; leave it out to mean that", value)
+    parts = (chosen.ids, chosen.states or None, chosen.queue, chosen.worker, chosen.tags or None)
+    if all(part is None for part in (*parts, chosen.unique_key, chosen.after, chosen.limit)):
+        rule = "must say which jobs, such as queue='mail' or states=[JobState.DISCARDED]"
+        raise invalid("filter", rule, dict(which) or "nothing")
+    return chosen

@@ -51,9 +51,10 @@ def _which(
         which["ids"] = ids
     if states:
         which["states"] = states
-    if queue:
+    # A variable of the shell that is empty must not mean every queue.
+    if queue is not None:
         which["queue"] = queue
-    if worker:
+    if worker is not None:
         which["worker"] = worker
     if tags:
         which["tags"] = tags
