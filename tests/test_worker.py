@@ -112,13 +112,14 @@ def test_a_low_level_worker_keeps_what_its_definition_says():
         WorkerDef("low", low, opts=opts, retry_strategy=Constant(5), keep_result=True, ack=Ack.SYNC)
     )
     assert (one.name, one.strategy, one.keep_result, one.ack) == ("low", Constant(5), True, Ack.SYNC)
-    # What is not said is left to the call, and to the engine's own default.
+    # What is not said is left to the call, and to the engine's own default; no time limit is said.
     assert one.options == {
         "queue": "mail",
         "priority": 0,
         "max_attempts": 20,
         "scheduled_at": noon,
         "unique_strategy": UniqueStrategy.IGNORE_NEW,
+        "timeout_seconds": None,
         "meta": {},
         "tags": ("a",),
     }

@@ -111,7 +111,14 @@ class Registered:
             definition.name,
             definition.handler,
             payload_signature(definition.handler),
-            EnqueueOptions(**{name: value for name, value in options.items() if value not in (None, ())}),  # type: ignore[typeddict-item]  # the same names
+            # Nothing said is left to the call, but for the time limit, where ``None`` says that there is none.
+            EnqueueOptions(
+                **{
+                    name: value
+                    for name, value in options.items()
+                    if name == "timeout_seconds" or value not in (None, ())
+                }  # type: ignore[typeddict-item]  # the same names
+            ),
             strategy=as_strategy(definition.retry_strategy),
             keep_result=definition.keep_result,
             ack=definition.ack,
