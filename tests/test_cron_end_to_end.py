@@ -108,6 +108,20 @@ def test_a_schedule_runs_by_hand_and_pauses(jobs):
     assert app.drain() == {JobState.COMPLETED: 1}
 
 
+def test_a_schedule_run_by_hand_has_its_own_options_where_another_runs_the_same(jobs):
+    app = jobs()
+
+    @app.worker(queue="mail", priority=5)
+    def report() -> None:
+        pass
+
+    app.register_cron("hourly", "@hourly", report)
+    # What the options of jobs are anyway, which is not what this worker's are.
+    app.register_cron("daily", "@daily", report, queue="default", priority=0, max_attempts=20)
+    by_hand = [app.run_cron(name) for name in ("hourly", "daily")]
+    assert [(job.queue, job.priority) for job in by_hand] == [("mail", 5), ("default", 0)]
+
+
 def test_an_overlap_is_skipped_while_the_last_job_lives(jobs, eventually, gate):
     app = jobs(queues={"default": 3})
     runs = []

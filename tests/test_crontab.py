@@ -57,7 +57,7 @@ class Shelf:
         row.last_tick = max(row.last_tick or at, at)
         return Ticked(TickReply.INSERTED, job)
 
-    def enqueue(self, job):
+    def enqueue(self, name, job):
         self.enqueued.append(job)
         return job
 

@@ -129,9 +129,8 @@ class Scheduler:
             reply, stored = self._engine.tick(name, at, job.worker, payload, self._options(name, job))
         return Ticked(TickReply(reply), stored)
 
-    def enqueue(self, job: CronJob, /) -> "Job":
-        """Inserts a job outside of any tick."""
-        name = next((name for name, entry in self.crontab.entries.items() if entry.job() == job), "")
+    def enqueue(self, name: str, job: CronJob, /) -> "Job":
+        """Inserts the job of a schedule outside of its ticks."""
         return self._engine.enqueue(job.worker, self._payload(job.worker, job.args), **self._options(name, job))
 
     def _options(self, name: str, job: CronJob) -> dict[str, Any]:

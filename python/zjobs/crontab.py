@@ -153,8 +153,8 @@ class CronStore(Protocol):
         """Records one tick and inserts its job, together; ``None`` records it as left out."""
         ...
 
-    def enqueue(self, job: CronJob, /) -> Any:  # noqa: ANN401 - a job, as the store has them
-        """Inserts a job outside of any tick and returns it."""
+    def enqueue(self, name: str, job: CronJob, /) -> Any:  # noqa: ANN401 - a job, as the store has them
+        """Inserts the job of a schedule outside of its ticks and returns it."""
         ...
 
 
@@ -211,7 +211,7 @@ class Crontab:
         entry = self._entries.get(name)
         if entry is None:
             raise NotFound(f"schedule not found: {shown(name)}; register it with register_cron in this process")
-        return self._store.enqueue(entry.job())
+        return self._store.enqueue(name, entry.job())
 
     def tick(self, now: datetime) -> datetime | None:
         """Does what is due.
