@@ -236,6 +236,22 @@ TABLE = {
         lambda app: app.worker(name="a", max_attempts=0)(lambda: None),
         "max_attempts must be a whole number from 1 to 10000 (got 0)",
     ),
+    "worker with an unknown option": (
+        lambda app: app.worker(name="a", retries=3)(lambda: None),
+        (
+            "option must be one of name, retry_strategy, keep_result, ack, queue, priority, max_attempts, "
+            "scheduled_at, schedule_in, unique_key, unique_strategy, unique_by, unique_period, timeout_seconds, "
+            "meta, tags (got 'retries')"
+        ),
+    ),
+    "worker with an ack as text": (
+        lambda app: app.worker(name="a", ack="sync")(lambda: None),
+        "ack must be a member of Ack (got 'sync')",
+    ),
+    "worker with a keep_result as text": (
+        lambda app: app.worker(name="a", keep_result="no")(lambda: None),
+        "keep_result must be True or False (got 'no')",
+    ),
     "worker that cannot be called": (
         lambda app: app.register_worker(WorkerDef("a", 5)),
         "handler must be a function of (args, ctx) (got 5)",

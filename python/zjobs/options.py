@@ -27,6 +27,7 @@ __all__ = [
     "UniqueStrategy",
     "WorkerDef",
     "aware",
+    "check_ending",
     "integer",
     "label",
     "positive_seconds",
@@ -333,11 +334,16 @@ class WorkerDef:
             raise invalid("handler", "must be a function of (args, ctx)", self.handler)
         if not isinstance(cast("object", self.opts), JobOpts):
             raise invalid("opts", "must be JobOpts(...)", self.opts)
-        if not isinstance(cast("object", self.ack), Ack):
-            raise invalid("ack", "must be a member of Ack", self.ack)
-        if not isinstance(cast("object", self.keep_result), bool):
-            raise invalid("keep_result", "must be True or False", self.keep_result)
+        check_ending(self.ack, self.keep_result)
         _keep(self, "retry_strategy", as_strategy(self.retry_strategy))
+
+
+def check_ending(ack: object, keep_result: object) -> None:
+    """Checks what a worker says about the end of its attempts, or raises `Invalid`."""
+    if not isinstance(ack, Ack):
+        raise invalid("ack", "must be a member of Ack", ack)
+    if not isinstance(keep_result, bool):
+        raise invalid("keep_result", "must be True or False", keep_result)
 
 
 def queue_name(name: object) -> str:

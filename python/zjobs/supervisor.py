@@ -32,7 +32,6 @@ from zjobs.options import (
     Ack,
     CallOptions,
     EnqueueOptions,
-    JobOpts,
     Queue,
     Retention,
     Seconds,
@@ -180,7 +179,6 @@ class Supervisor(AsyncControl, Schedules):
         """
 
         def register(handler: Callable[..., Any]) -> Worker[..., Any]:
-            JobOpts(**options)
             registered = Registered.typed(
                 handler, name=name, retry_strategy=retry_strategy, keep_result=keep_result, ack=ack, options=options
             )

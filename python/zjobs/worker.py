@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSp
 from zjobs.codec import encode
 from zjobs.errors import invalid
 from zjobs.job import Job, JobContext
-from zjobs.options import Ack, CallOptions, EnqueueOptions, WorkerDef, worker_name
+from zjobs.options import Ack, CallOptions, EnqueueOptions, JobOpts, WorkerDef, check_ending, worker_name
 from zjobs.retry import CustomFunction, RetryStrategy, as_strategy
 from zjobs.signature import Invoke, PayloadSignature, Signature, payload_signature
 
@@ -28,6 +28,9 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_OWN_OPTIONS = ("name", "retry_strategy", "keep_result", "ack")
+"""What a worker has besides the options of its jobs."""
 
 
 class Enqueuer(Protocol):
@@ -92,10 +95,20 @@ class Registered:
         ack: Ack,
         options: EnqueueOptions,
     ) -> "Registered":
-        """A decorated function: the payload's keys become its arguments."""
+        """A decorated function: the payload's keys become its arguments.
+
+        Raises:
+            Invalid: A value breaks its rule, or there is no such option.
+        """
         called = name if name is not None else getattr(handler, "__name__", "")
         if name is None and called == "<lambda>":
             raise invalid("name", "must be given for a lambda, such as worker(name='resize')", called)
+        unknown = options.keys() - EnqueueOptions.__annotations__.keys()
+        if unknown:
+            names = ", ".join((*_OWN_OPTIONS, *EnqueueOptions.__annotations__))
+            raise invalid("option", f"must be one of {names}", min(unknown))
+        JobOpts(**options)
+        check_ending(ack, keep_result)
         signature = Signature.of(handler, JobContext)
         strategy = as_strategy(retry_strategy)
         return cls(
