@@ -245,6 +245,28 @@ def test_a_call_becomes_a_job_with_the_options_of_the_worker_s_copy():
     ]
 
 
+def test_options_that_come_later_lift_what_they_exclude():
+    supervisor = Supervisor()
+    worker = Worker(supervisor, typed(add), add)
+    noon = datetime(2030, 1, 1, tzinfo=UTC)
+    for options in (
+        worker.options(schedule_in=5, priority=1).options(scheduled_at=noon),
+        worker.options(scheduled_at=noon).options(schedule_in=5),
+        worker.options(unique_by=("args",), unique_period=60, priority=1).options(unique_key="k"),
+        worker.options(unique_key="k").options(unique_by=("args",)),
+        # What says nothing lifts nothing.
+        worker.options(schedule_in=5, unique_key="k").options(scheduled_at=None, unique_by=()),
+    ):
+        options.enqueue(1)
+    assert [options for *_, options in supervisor.asked] == [
+        {"scheduled_at": noon, "priority": 1},
+        {"schedule_in": 5},
+        {"unique_key": "k", "priority": 1},
+        {"unique_by": ("args",)},
+        {"schedule_in": 5, "unique_key": "k", "scheduled_at": None, "unique_by": ()},
+    ]
+
+
 async def test_the_async_form_asks_for_the_same():
     supervisor = Supervisor()
     bound = BoundWorker(supervisor, typed(add), {"priority": 1})

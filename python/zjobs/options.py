@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
@@ -30,6 +30,7 @@ __all__ = [
     "check_ending",
     "integer",
     "label",
+    "newer",
     "positive_seconds",
     "queue_name",
     "seconds",
@@ -238,10 +239,23 @@ class JobOpts:
             names = ", ".join(self.__dataclass_fields__)
             raise invalid("option", f"must be one of {names}", min(unknown))
         changes = cast("dict[str, Any]", options)
-        for one, other, lifted in _RIVALS:
-            if changes.get(one) not in (None, ()) and other not in changes:
-                changes = changes | lifted
+        for lifted in _lifted(changes):
+            changes = changes | lifted
         return replace(self, **changes)
+
+
+def newer(before: CallOptions, given: CallOptions) -> CallOptions:
+    """The options ``before`` with those of ``given`` in their place, which lift what they exclude."""
+    kept = cast("dict[str, Any]", before)
+    gone = {name for lifted in _lifted(cast("dict[str, Any]", given)) for name in lifted}
+    return cast("CallOptions", {name: value for name, value in kept.items() if name not in gone} | {**given})
+
+
+def _lifted(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What goes because of these options: of two that exclude each other the newer one stays."""
+    for one, other, lifted in _RIVALS:
+        if changes.get(one) not in (None, ()) and other not in changes:
+            yield lifted
 
 
 _RIVALS: tuple[tuple[str, str, dict[str, Any]], ...] = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSp
 from zjobs.codec import encode
 from zjobs.errors import invalid
 from zjobs.job import Job, JobContext
-from zjobs.options import Ack, CallOptions, EnqueueOptions, JobOpts, WorkerDef, check_ending, worker_name
+from zjobs.options import Ack, CallOptions, EnqueueOptions, JobOpts, WorkerDef, check_ending, newer, worker_name
 from zjobs.retry import CustomFunction, RetryStrategy, as_strategy
 from zjobs.signature import Invoke, PayloadSignature, Signature, payload_signature
 
@@ -233,8 +233,11 @@ class BoundWorker(Generic[P]):
         return JobEntry(self._registered.name, self._registered.bound(args, kwargs), self._options)
 
     def options(self, **options: Unpack[CallOptions]) -> "BoundWorker[P]":
-        """The same worker with more options; those given here win."""
-        return BoundWorker(self._supervisor, self._registered, {**self._options, **options})
+        """The same worker with more options; those given here win.
+
+        They also lift what they exclude: ``scheduled_at`` and ``schedule_in``, ``unique_key`` and ``unique_by``.
+        """
+        return BoundWorker(self._supervisor, self._registered, newer(self._options, options))
 
 
 class Worker(BoundWorker[P], Generic[P, R]):
