@@ -16,6 +16,7 @@ def test_every_blocking_call_has_a_twin():
         "enqueue", "enqueue_many", "start", "stop", "drain", "get", "list", "count", "count_by_state", "cancel",
         "cancel_many", "retry", "retry_many", "delete", "delete_many", "delete_completed", "prune", "rescue_stuck",
         "pause_queue", "resume_queue", "scale_queue", "queue_list", "nodes", "wait", "result",
+        "crons", "pause_cron", "resume_cron", "run_cron", "delete_cron",
     }  # fmt: skip
     for name in blocking:
         assert inspect.iscoroutinefunction(getattr(Supervisor, f"{name}_async")), name
@@ -87,6 +88,42 @@ async def test_a_whole_life_without_blocking(jobs):
     assert await app.delete_many_async(worker="nobody") == 0
     assert await app.prune_async() == 0
     assert await app.delete_completed_async(3600) == 0
+
+
+async def test_schedules_are_controlled_without_blocking(jobs, monkeypatch):
+    app = jobs()
+
+    @app.cron("@yearly")
+    def yearly() -> None:
+        pass
+
+    # Where the store may wait, no call is made on the loop's own thread.
+    on_the_loop = []
+
+    def noting(verb, call):
+        def noted(*args, **kwargs):
+            if app.store.blocks and threading.current_thread() is threading.main_thread():
+                on_the_loop.append(verb)
+            return call(*args, **kwargs)
+
+        return noted
+
+    for verb in ("run_cron", "crons", "_set_cron_paused", "delete_cron"):
+        monkeypatch.setattr(app, verb, noting(verb, getattr(app, verb)))
+    async with app:
+        assert (await app.run_cron_async("yearly")).worker == "yearly"
+        while not (rows := await app.crons_async()):  # noqa: ASYNC110 - another thread stores it
+            await asyncio.sleep(0)
+        assert [row.name for row in rows] == ["yearly"]
+        await app.pause_cron_async("yearly")
+        assert (await app.crons_async())[0].paused
+        await app.resume_cron_async("yearly")
+        assert not (await app.crons_async())[0].paused
+        await app.delete_cron_async("yearly")
+        assert await app.crons_async() == []
+        with pytest.raises(NotFound):
+            await app.run_cron_async("yearly")
+    assert on_the_loop == []
 
 
 async def test_two_hundred_waits_hold_no_thread(jobs, gate):

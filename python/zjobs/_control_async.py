@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 from zjobs._control import Control, JobRows, NodeRows, QueueRows, Which
+from zjobs._schedules import CronRows, Schedules
 from zjobs.job import Job, JobState
 from zjobs.options import Seconds, seconds
 
@@ -56,8 +57,11 @@ class _Call:
                 loop.call_soon_threadsafe(event.set)
 
 
-class AsyncControl(Control):
-    """`Control` for callers on an event loop. A store that never waits is called on the spot, others on a thread."""
+class AsyncControl(Control, Schedules):
+    """`Control` and `Schedules` for callers on an event loop.
+
+    A store that never waits is called on the spot, others on a thread.
+    """
 
     _settling: Settling
 
@@ -135,6 +139,26 @@ class AsyncControl(Control):
     async def nodes_async(self) -> NodeRows:
         """As `nodes`, without blocking the event loop."""
         return await self._on_thread(self.nodes)
+
+    async def crons_async(self) -> CronRows:
+        """As `crons`, without blocking the event loop."""
+        return await self._on_thread(self.crons)
+
+    async def pause_cron_async(self, name: str) -> None:
+        """As `pause_cron`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.pause_cron(name))
+
+    async def resume_cron_async(self, name: str) -> None:
+        """As `resume_cron`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.resume_cron(name))
+
+    async def run_cron_async(self, name: str) -> Job:
+        """As `run_cron`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.run_cron(name))
+
+    async def delete_cron_async(self, name: str) -> None:
+        """As `delete_cron`, without blocking the event loop."""
+        return await self._on_thread(lambda: self.delete_cron(name))
 
     async def wait_async(self, job: Job | int, timeout: Seconds | None = None) -> Job:  # noqa: ASYNC109 - as `wait`
         """As `wait`, without blocking the event loop; it holds no thread while it waits."""

@@ -1,7 +1,7 @@
 """The part of a `Supervisor` that deals with schedules."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 
 from zjobs.cron import CatchUp, CatchUpName, OnRepeat, OnRepeatName, Overlap, OverlapName, Schedule
 from zjobs.crontab import CronEntry
@@ -14,7 +14,10 @@ from zjobs.worker import Decorator, Worker
 if TYPE_CHECKING:
     from zjobs._scheduler import Scheduler
 
-__all__ = ["Schedules"]
+__all__ = ["CronRows", "Schedules"]
+
+# For the async twins, in whose class `list` is a method.
+CronRows: TypeAlias = list[CronInfo]
 
 
 class Schedules:
@@ -96,7 +99,7 @@ class Schedules:
 
         return schedule  # type: ignore[return-value]  # one function behind both overloads
 
-    def crons(self) -> list[CronInfo]:
+    def crons(self) -> CronRows:
         """The schedules that the store knows."""
         return list(self._store.crons())
 
