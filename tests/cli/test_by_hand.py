@@ -122,7 +122,7 @@ def test_a_mistyped_store_is_told_and_not_made(shell, command):
 def test_only_jobs_that_can_be_changed_are_counted_and_changed(shell):
     first, second, _ = shell.jobs.enqueue_many([("send", {"n": number}) for number in range(3)])
     shell.jobs.cancel_many(ids=[first.id, second.id])
-    assert shell.json("jobs", "cancel", "--all", "--yes") == {"cancelled": 1}
+    assert shell.json("jobs", "cancel", "--all", "--yes") == {"cancelled": 1, "asked_to_stop": 0}
     assert shell("jobs", "retry", "--queue", "default", "--yes").stdout == "3 of 3 started again\n"
     final = shell("jobs", "cancel", "--state", "completed")
     assert final.returncode == 2

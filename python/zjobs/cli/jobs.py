@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol, Unpack
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from zjobs import Job, JobState, NotFound, Supervisor
+from zjobs import Error, Invalid, Job, JobFilter, JobState, NotFound, Supervisor
 from zjobs.cli.show import AsJson, Yes, age, clean, confirm, document, fields, state, table
 from zjobs.cli.target import App, StoreUrl, client
 from zjobs.rows import Which
@@ -134,23 +134,20 @@ def show(
             console.print(Text("    " + clean(line), style="dim"))
 
 
-class Change(Protocol):
-    """A verb of the supervisor for all jobs that match."""
-
-    def __call__(self, **which: Unpack[Which]) -> int:
-        """Says how many were changed."""
-        ...
-
-
 @dataclass(frozen=True)
 class _Verb:
-    """A command that changes all jobs that match: what it is called, what it does, and which jobs it can change."""
+    """A command that changes jobs: what it is called, and how it changes one job and all that match."""
 
     name: str
-    done: str
+    outcomes: tuple[str, ...]
+    """What may become of a job, as the summary says it; the first is what was asked for."""
     help: str
     states: frozenset[JobState]
-    change: Callable[[Supervisor], Change]
+    """Which jobs it can change."""
+    one: Callable[[Supervisor, int], str]
+    """Changes the job of an id and says what became of it; raises why it is left alone."""
+    many: Callable[[Supervisor, JobFilter], tuple[int, ...]]
+    """Changes the jobs that match; says how many met each outcome."""
 
 
 def _define(verb: _Verb) -> None:
@@ -171,13 +168,96 @@ def _define(verb: _Verb) -> None:
         if not which and not everything:
             rule = f"say which jobs to {verb.name}: their ids, options such as --queue mail, or --all"
             raise typer.BadParameter(rule)
-        changed, meant = _change(client(store, app), verb, which, yes=yes)
-        if as_json:
-            document({verb.done.replace(" ", "_"): changed})
+        jobs = client(store, app)
+        if ids and set(which) == {"ids"}:
+            # Whoever types the ids has said what is meant, and hears of each that is left alone.
+            JobFilter(ids=ids)  # no number that could be no id
+            _change_named(jobs, verb, list(dict.fromkeys(ids)), as_json=as_json)
         else:
-            typer.echo(f"{changed} of {meant} {verb.done}")
+            _change_matching(jobs, verb, which, yes=yes, as_json=as_json)
 
     app.command(verb.name, help=verb.help)(command)
+
+
+def _change_named(jobs: Supervisor, verb: _Verb, ids: list[int], *, as_json: bool) -> None:
+    """Changes the jobs of these ids one by one, and says of each that is left alone why.
+
+    Raises:
+        typer.Exit: Some were left alone: 3 when there are no such jobs, else 1.
+    """
+    done = dict.fromkeys(verb.outcomes, 0)
+    left: dict[int, Error] = {}
+    for number in ids:
+        try:
+            done[verb.one(jobs, number)] += 1
+        except (NotFound, Invalid) as error:
+            left[number] = error
+    for error in left.values():
+        typer.echo(f"zjobs: {clean(str(error))}", err=True)
+    reasons = [{"id": number, "why": str(error)} for number, error in left.items()]
+    _summarize(done, len(ids), {"left_alone": reasons}, as_json=as_json)
+    if left:
+        raise typer.Exit(3 if all(isinstance(error, NotFound) for error in left.values()) else 1)
+
+
+def _change_matching(jobs: Supervisor, verb: _Verb, which: Which, *, yes: bool, as_json: bool) -> None:
+    """Changes the jobs that match and can be changed, after asking."""
+    changeable = frozenset(which.get("states") or JobState) & verb.states
+    if not changeable:
+        can = ", ".join(sorted(map(str, verb.states)))
+        rule = f"no job of that state can be {verb.outcomes[0]}: only {can}"
+        raise typer.BadParameter(rule, param_hint="--state")
+    meant = which | Which(states=list(changeable))
+    count = jobs.count(**meant)
+    if not count:
+        raise NotFound("no such job; it may have been pruned or deleted (`zjobs jobs list` shows what there is)")
+    confirm(f"{verb.name.capitalize()} {count} {'job' if count == 1 else 'jobs'}?", yes=yes)
+    done = dict(zip(verb.outcomes, verb.many(jobs, JobFilter(**meant)), strict=True))
+    _summarize(done, count, {}, as_json=as_json)
+
+
+def _summarize(done: dict[str, int], meant: int, more: dict[str, Any], *, as_json: bool) -> None:
+    """Says how many met each outcome, of how many."""
+    if as_json:
+        document({outcome.replace(" ", "_"): number for outcome, number in done.items()} | more)
+        return
+    (asked, number), *others = done.items()
+    rest = "".join(f", {number} {outcome}" for outcome, number in others if number)
+    typer.echo(f"{number} of {meant} {asked}{rest}")
+
+
+def _cancel(jobs: Supervisor, number: int) -> str:
+    before = jobs.get(number)
+    after = jobs.cancel(number)
+    if not before.state.is_final and after.state is JobState.CANCELLED:
+        return "cancelled"
+    if after.cancel_requested and not after.state.is_final:
+        return "asked to stop"
+    raise Invalid(f"job {number} cannot be cancelled: it is {after.state} already")
+
+
+def _cancel_many(jobs: Supervisor, which: JobFilter) -> tuple[int, int]:
+    replies = jobs.store.cancel(which)
+    asked = sum(reply.requested for reply in replies)
+    return len(replies) - asked, asked
+
+
+def _retry(jobs: Supervisor, number: int) -> str:
+    if jobs.get(number).state is JobState.AVAILABLE:
+        raise Invalid(f"job {number} need not be retried: it is available, and starts as soon as somebody takes it")
+    jobs.retry(number)
+    return "started again"
+
+
+def _retry_many(jobs: Supervisor, which: JobFilter) -> tuple[int, int]:
+    replies = jobs.store.retry(which)
+    held = sum(reply.holder is not None for reply in replies)
+    return len(replies) - held, held
+
+
+def _delete(jobs: Supervisor, number: int) -> str:
+    jobs.delete(number)
+    return "deleted"
 
 
 _ALL = frozenset(JobState)
@@ -187,46 +267,30 @@ _LIVE = frozenset({JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, J
 for _verb in (
     _Verb(
         "cancel",
-        "cancelled",
+        ("cancelled", "asked to stop"),
         "Cancel jobs: those that wait never start, those that run are asked to stop.",
         _LIVE,
-        lambda jobs: jobs.cancel_many,
+        _cancel,
+        _cancel_many,
     ),
     _Verb(
         "retry",
-        "started again",
+        ("started again", "held back by their unique key"),
         "Start jobs again that have ended, or wait; at least one attempt more.",
         _REST,
-        lambda jobs: jobs.retry_many,
+        _retry,
+        _retry_many,
     ),
     _Verb(
-        "delete", "deleted", "Delete jobs that do not run.", _ALL - {JobState.EXECUTING}, lambda jobs: jobs.delete_many
+        "delete",
+        ("deleted",),
+        "Delete jobs that do not run.",
+        _ALL - {JobState.EXECUTING},
+        _delete,
+        lambda jobs, which: (jobs.store.delete(which),),
     ),
 ):
     _define(_verb)
-
-
-def _change(jobs: Supervisor, verb: _Verb, which: Which, *, yes: bool) -> tuple[int, int]:
-    """Changes the jobs that match and can be changed; says how many were, of how many."""
-    meant = frozenset(which.get("states") or JobState)
-    named = "ids" in which
-    # Whoever names jobs hears of each that is left alone; whoever describes them is asked about those that change.
-    changeable = meant & verb.states
-    counted = which if named else which | Which(states=list(changeable))
-    if not named and not changeable:
-        can = ", ".join(sorted(map(str, verb.states)))
-        raise typer.BadParameter(f"no job of that state can be {verb.done}: only {can}", param_hint="--state")
-    count = jobs.count(**counted)
-    if not count:
-        raise NotFound("no such job; it may have been pruned or deleted (`zjobs jobs list` shows what there is)")
-    question = f"{verb.name.capitalize()} {count} {'job' if count == 1 else 'jobs'}?"
-    confirm(question, yes=yes or _names_them(which))
-    return verb.change(jobs)(**counted), count
-
-
-def _names_them(which: Which) -> bool:
-    """Whoever types the ids has said what is meant."""
-    return set(which) == {"ids"}
 
 
 def _latest(job: Job) -> str:
