@@ -116,14 +116,21 @@ def confirm(question: str, *, yes: bool) -> None:
     """Asks before something is done that cannot be undone.
 
     Raises:
-        typer.Exit: The answer was no (1), or there is nobody to ask (2).
+        typer.Exit: The answer was no (1), or Ctrl-C (130), or there is nobody to ask (2).
     """
     if yes:
         return
     if not sys.stdin.isatty():
         typer.echo(f"zjobs: {question} There is no terminal to ask: say --yes to do it.", err=True)
         raise typer.Exit(2)
-    if not typer.confirm(question):
+    # Not on standard output, where a file or another program may wait for the answer of the command.
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        typer.echo(err=True)
+        raise typer.Exit(130) from None
+    if answer.strip().lower() not in {"y", "yes"}:
         raise typer.Exit(1)
 
 

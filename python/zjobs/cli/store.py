@@ -23,6 +23,8 @@ def migrate(
 ) -> None:
     """Bring a database up to this version's schema. Several at once are safe; there is no way back."""
     where = url(store)
+    if sql and as_json:
+        raise typer.BadParameter("prints SQL, which is no JSON: say --status --json for the steps", param_hint="--sql")
     if sql:
         for step in zjobs.migrations(where):
             if step.applied_at is None:
