@@ -16,12 +16,13 @@ class Shell:
         self.folder = folder
         self.url = f"sqlite:///{folder}/jobs.db"
 
-    def __call__(self, *arguments, store=True, answer=None):
+    def __call__(self, *arguments, store=True, answer=None, encoding=None):
         where = ["--store", self.url] if store else []
         return subprocess.run(
             [sys.executable, "-m", "zjobs", *arguments, *where],
             capture_output=True,
             text=True,
+            encoding=encoding,
             timeout=60,
             check=False,
             cwd=self.folder,

@@ -1,5 +1,6 @@
 """The command `zjobs`. Each subcommand is one module here, registered in the list below."""
 
+import io
 import platform
 import sys
 from importlib.metadata import version
@@ -65,6 +66,10 @@ def main() -> None:
     Raises:
         SystemExit: Always: 0 fine, 1 failure, 2 wrong usage, 3 not found, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What is stored may hold letters that the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Error as error:

@@ -109,29 +109,32 @@ def show(
     app: App = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one job with its arguments and errors."""
+    """Show one job with its arguments, its result and its errors."""
     job = client(store, app).get(job_id)
     shown = fields(job)
     if as_json:
         document(shown)
         return
     console = Console(highlight=False)
-    console.print(Text.assemble(f"job {job.id}  ", state(job.state), f"  {clean(job.worker)} in {clean(job.queue)}"))
+
+    def tell(*parts: str | Text | tuple[str, str]) -> None:
+        # Whole lines, which can be copied: a terminal breaks them by itself.
+        console.print(Text.assemble(*parts), soft_wrap=True)
+
+    tell(f"job {job.id}  ", state(job.state), f"  {clean(job.worker)} in {clean(job.queue)}")
     errors = shown.pop("errors")
+    kept = {"result"} if job.result_bytes is not None else set[str]()
     for name, value in shown.items():
-        if value in (None, [], {}) or name in {"id", "state", "worker", "queue"}:
+        says_nothing = value is False or value in (None, [], {})
+        if name in {"id", "state", "worker", "queue"} or (says_nothing and name not in kept):
             continue
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         when = f"  ({age(getattr(job, name))})" if name.endswith("_at") else ""
-        console.print(Text.assemble((f"  {name:16}", "dim"), clean(text) + when))
+        tell((f"  {name:16}", "dim"), clean(text) + when)
     for error in errors:
-        console.print(
-            Text.assemble(
-                (f"  attempt {error['attempt']} failed: ", "red"), clean(f"{error['kind']}: {error['message']}")
-            )
-        )
+        tell((f"  attempt {error['attempt']} failed: ", "red"), clean(f"{error['kind']}: {error['message']}"))
         for line in error["traceback"].splitlines():
-            console.print(Text("    " + clean(line), style="dim"))
+            tell(("    " + clean(line), "dim"))
 
 
 @dataclass(frozen=True)

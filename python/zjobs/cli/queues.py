@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from zjobs import JobState, NotFound, Supervisor
-from zjobs.cli.show import AsJson, counts, document, table
+from zjobs.cli.show import AsJson, counts, document, states_of, table
 from zjobs.cli.target import App, StoreUrl, client
 
 __all__ = ["app"]
@@ -42,16 +42,17 @@ def list_queues(*, store: StoreUrl = None, app: App = None, as_json: AsJson = Fa
             ]
         )
         return
+    states = states_of(one.counts for one in queues)
     rows = [
         (
             one.name,
             Text("paused", style="yellow") if one.paused else "runs",
             "-" if one.concurrency is None else str(one.concurrency),
-            *counts(one.counts),
+            *counts(one.counts, states),
         )
         for one in queues
     ]
-    columns = ("queue", "", "scaled to", *(str(state) for state in JobState))
+    columns = ("queue", "", "scaled to", *(str(state) for state in states))
     table(columns, rows, empty="No queue has jobs or settings yet: enqueue one with `zjobs enqueue WORKER JSON`.")
 
 

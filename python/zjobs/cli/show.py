@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from zjobs import Job, JobState
 
-__all__ = ["AsJson", "Yes", "age", "clean", "confirm", "counts", "document", "fields", "state", "table"]
+__all__ = ["AsJson", "Yes", "age", "clean", "confirm", "counts", "document", "fields", "state", "states_of", "table"]
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
@@ -30,6 +30,7 @@ _STYLES = {
 }
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _NOW = 1.0
+_NAME = 32
 
 
 def clean(text: str) -> str:
@@ -63,7 +64,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text | int]], *,
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         right = isinstance(rows[0][index], int)
-        grid.add_column(column, justify="right" if right else "left", overflow="fold")
+        # What a row is about stays in one piece where the terminal is narrow.
+        least = min(max(len(str(row[0])) for row in rows), _NAME) if index == 0 else None
+        grid.add_column(column, justify="right" if right else "left", overflow="fold", min_width=least)
     for row in rows:
         grid.add_row(*[cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row])
     console = Console(highlight=False)
@@ -74,8 +77,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text | int]], *,
 
 
 def document(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Prints one JSON document; times are ISO 8601 in UTC."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """Prints one JSON document; times are ISO 8601 in UTC. It is plain ASCII, which no terminal takes for a command."""
+    typer.echo(json.dumps(value, ensure_ascii=True, indent=2, default=str))
 
 
 def fields(job: Job) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def fields(job: Job) -> dict[str, Any]:
         "state": str(job.state),
         "queue": job.queue,
         "worker": job.worker,
-        "args": _decoded(job),
+        "args": _decoded(lambda: job.args, job.args_bytes),
         "priority": job.priority,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
@@ -99,6 +102,9 @@ def fields(job: Job) -> dict[str, Any]:
         "meta": job.meta,
         "node": job.node,
         "progress": None if progress is None else [progress.done, progress.total, progress.message],
+        "cancel_requested": job.cancel_requested,
+        "conflict": job.conflict,
+        "result": _decoded(lambda: job.result, job.result_bytes),
         "errors": [
             {
                 "attempt": error.attempt,
@@ -134,17 +140,23 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def counts(by_state: Mapping[JobState, int]) -> list[int]:
-    """The counts in the order of the states' numbers."""
-    return [by_state.get(one, 0) for one in JobState]
+def states_of(rows: Iterable[Mapping[JobState, int]]) -> list[JobState]:
+    """The states that some job is in: columns of nothing but zeros would leave the others no room."""
+    rows = list(rows)
+    return [one for one in JobState if any(row.get(one) for row in rows)]
 
 
-def _decoded(job: Job) -> Any:  # noqa: ANN401 - whatever the arguments are
+def counts(by_state: Mapping[JobState, int], states: Iterable[JobState]) -> list[int]:
+    """The counts of these states, in their order."""
+    return [by_state.get(one, 0) for one in states]
+
+
+def _decoded(read: Callable[[], Any], text: bytes | None) -> Any:  # noqa: ANN401 - whatever was stored
     try:
-        return job.args
+        return read()
     except ValueError:
         # Edited by hand: shown as it is, which is why somebody looks.
-        return job.args_bytes.decode("utf-8", "replace")
+        return None if text is None else text.decode("utf-8", "replace")
 
 
 def _iso(at: datetime | None) -> str | None:

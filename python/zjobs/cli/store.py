@@ -8,7 +8,7 @@ import typer
 import zjobs
 from zjobs import JobState, Retention
 from zjobs.cli.read import FINAL, duration, final_state
-from zjobs.cli.show import AsJson, Yes, age, confirm, counts, document, table
+from zjobs.cli.show import AsJson, Yes, age, confirm, counts, document, states_of, table
 from zjobs.cli.target import App, StoreUrl, client, url
 
 __all__ = ["migrate", "nodes", "prune", "stats"]
@@ -60,10 +60,11 @@ def stats(*, store: StoreUrl = None, app: App = None, as_json: AsJson = False) -
             }
         )
         return
-    rows = [(one.name, *counts(one.counts)) for one in queues]
+    states = states_of(one.counts for one in queues)
+    rows = [(one.name, *counts(one.counts, states)) for one in queues]
     if len(rows) > 1:
-        rows.append(("all", *counts(total)))
-    table(("queue", *(str(state) for state in JobState)), rows, empty="There are no jobs yet.")
+        rows.append(("all", *counts(total, states)))
+    table(("queue", *(str(state) for state in states)), rows, empty="There are no jobs yet.")
     alive = len(jobs.nodes())
     typer.echo(f"{alive} {'node works' if alive == 1 else 'nodes work'} on them")
 
