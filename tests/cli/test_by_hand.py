@@ -8,7 +8,7 @@ import zjobs
 
 
 def test_a_job_is_enqueued_listed_shown_cancelled_retried_and_deleted(shell):
-    told = shell("enqueue", "send", '{"to": "ann"}', "--queue", "mail", "--priority", "-3", "--tag", "vip")
+    told = shell("enqueue", "send", '{"to": "ann"}', "--queue", "mail", "--priority", "-3", "--tag", "vip", "--new")
     assert told.stdout == "job 1 is available in mail\n"
     [job] = shell.json("jobs", "list")
     assert (job["id"], job["state"], job["queue"], job["worker"]) == (1, "available", "mail", "send")
@@ -141,7 +141,7 @@ def test_a_queue_that_nobody_knows_is_exit_code_3_unless_it_is_new(shell):
 def test_a_job_is_enqueued_with_all_that_it_may_have(shell):
     told = shell(
         *("enqueue", "send", "{}", "--at", "2030-01-01T00:00:00+00:00", "--timeout", "30m", "--meta", '{"by": "me"}'),
-        *("--unique-key", "k", "--max-attempts", "3"),
+        *("--unique-key", "k", "--max-attempts", "3", "--new"),
     )
     assert told.stdout == "job 1 is scheduled in default\n"
     [job] = shell.json("jobs", "list")
@@ -157,7 +157,7 @@ def test_a_job_is_enqueued_with_all_that_it_may_have(shell):
 
 
 def test_jobs_are_enqueued_from_lines_all_or_none(shell):
-    done = shell("enqueue", "send", "-", "--queue", "mail", answer='{"n": 1}\n\n{"n": 2}\n')
+    done = shell("enqueue", "send", "-", "--queue", "mail", "--new", answer='{"n": 1}\n\n{"n": 2}\n')
     assert done.stdout == "2 enqueued of 2\n"
     assert [(job["args"], job["queue"]) for job in shell.json("jobs", "list")] == [
         ({"n": 2}, "mail"),

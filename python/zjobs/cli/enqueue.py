@@ -2,17 +2,15 @@
 
 import sys
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
-from zjobs import JobEntry, UniqueStrategy
+from zjobs import Invalid, JobEntry, Supervisor, UniqueStrategy
 from zjobs.cli.read import decoded, duration, moment
 from zjobs.cli.show import AsJson, document, fields
 from zjobs.cli.target import App, StoreUrl, client
-
-if TYPE_CHECKING:
-    from zjobs.options import CallOptions
+from zjobs.options import CallOptions
 
 __all__ = ["enqueue"]
 
@@ -44,6 +42,7 @@ def enqueue(
     replace: Annotated[bool, typer.Option("--replace", help="Cancel the one that has the key.")] = False,
     tags: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A tag; may be given again.")] = None,
     meta: Annotated[str | None, typer.Option("--meta", metavar="JSON", help="A JSON object to keep with it.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make the database when it is not there yet.")] = False,
     store: StoreUrl = None,
     app: App = None,
     as_json: AsJson = False,
@@ -58,7 +57,7 @@ def enqueue(
         "timeout_seconds": timeout,
         "unique_key": unique_key,
         "tags": tuple(tags) if tags else None,
-        "meta": None if meta is None else decoded(meta, "--meta"),
+        "meta": None if meta is None else decoded(meta, "--meta", "what is kept with the job"),
         "unique_strategy": UniqueStrategy.CANCEL_EXISTING if replace else None,
     }
     if replace and unique_key is None:
@@ -66,20 +65,34 @@ def enqueue(
             "says what happens to the job that has the --unique-key: give one", param_hint="--replace"
         )
     options = cast("CallOptions", {name: value for name, value in given.items() if value is not None})
-    jobs = client(store, app, create=True)
     if args == "-":
-        lines = [line for line in sys.stdin if line.strip()]
-        entries = [JobEntry(worker, decoded(line, f"line {n}"), options) for n, line in enumerate(lines, 1)]
-        many = jobs.enqueue_many(entries)
+        lines = [(n, line) for n, line in enumerate(sys.stdin, 1) if line.strip()]
+        payloads = [(n, decoded(line, f"line {n}")) for n, line in lines]
+        jobs = client(store, app, create=new)
+        many = jobs.enqueue_many([_entry(jobs, n, worker, payload, options) for n, payload in payloads])
         if as_json:
             document([fields(job) for job in many])
         else:
             typer.echo(f"{sum(not job.conflict for job in many)} enqueued of {len(many)}")
         return
-    job = jobs.enqueue(worker, decoded(args, "JSON"), **options)
+    payload = decoded(args, "JSON")
+    job = client(store, app, create=new).enqueue(worker, payload, **options)
     if as_json:
         document(fields(job))
     elif job.conflict:
         typer.echo(f"nothing added: job {job.id} is {job.state} and has the key")
     else:
         typer.echo(f"job {job.id} is {job.state} in {job.queue}")
+
+
+def _entry(jobs: Supervisor, number: int, worker: str, payload: object, options: CallOptions) -> JobEntry:
+    """The job of one line.
+
+    Raises:
+        Invalid: The arguments do not fit the worker; the text says which line it was.
+    """
+    try:
+        text = jobs._payload(worker, payload)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as `enqueue` does
+    except Invalid as error:
+        raise Invalid(f"line {number}: {error}") from None
+    return JobEntry(worker, text, options)

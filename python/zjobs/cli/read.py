@@ -52,9 +52,9 @@ def final_state(word: str) -> JobState:
     return names[word]
 
 
-def decoded(text: str, place: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """The value of a JSON text; ``place`` says where it stood."""
+def decoded(text: str, place: str, what: str = "the arguments") -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """The value of a JSON text; ``place`` says where it stood, ``what`` what it was to be."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"the arguments must be JSON ({error})", param_hint=place) from error
+        raise typer.BadParameter(f"{what} must be JSON ({error})", param_hint=place) from error
