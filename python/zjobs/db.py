@@ -5,7 +5,7 @@ from abc import ABC
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self, cast, final
+from typing import TYPE_CHECKING, Self, cast, final
 from urllib.parse import parse_qsl, unquote
 
 from zjobs import _engine
@@ -29,7 +29,17 @@ _SYNCHRONOUS = ("full", "normal")
 _MODES = ("rw", "ro")
 
 
-class DbStore(Store, ABC):
+if TYPE_CHECKING:
+
+    class _Opened(_engine.NativeStore, Store):
+        """What `DbStore` opens has every verb, of which type checkers must hear to let anybody call it."""
+
+        __slots__ = ()
+else:
+    _Opened = Store
+
+
+class DbStore(_Opened, ABC):
     """Jobs in a database: they survive the process.
 
     ``DbStore("sqlite:///jobs.db")`` or ``DbStore("postgresql://user@host/database")`` opens what the URL names;

@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict, Unpack, cast
@@ -137,11 +137,11 @@ class EnqueueOptions(TypedDict, total=False):
     schedule_in: Seconds | None
     unique_key: str | None
     unique_strategy: UniqueStrategy
-    unique_by: tuple[str, ...]
+    unique_by: Sequence[str]
     unique_period: Seconds | None
     timeout_seconds: Seconds | None
     meta: Mapping[str, Any]
-    tags: tuple[str, ...]
+    tags: Sequence[str]
 
 
 class CallOptions(EnqueueOptions, total=False):
@@ -184,11 +184,11 @@ class JobOpts:
     schedule_in: Seconds | None = None
     unique_key: str | None = None
     unique_strategy: UniqueStrategy = UniqueStrategy.IGNORE_NEW
-    unique_by: tuple[str, ...] = ()
+    unique_by: Sequence[str] = ()
     unique_period: Seconds | None = None
     timeout_seconds: Seconds | None = 300.0
     meta: Mapping[str, Any] = field(default_factory=_nothing)
-    tags: tuple[str, ...] = ()
+    tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Checks each value, and brings times to UTC and seconds."""

@@ -15,6 +15,8 @@ class Address:
 
 
 jobs = zjobs.Supervisor("memory://", queues={"default": 10, "mail": 5})
+opened = zjobs.DbStore("sqlite:///jobs.db")
+lasting = zjobs.Supervisor(opened)
 listed = zjobs.Supervisor(zjobs.MemoryStore(max_jobs=5), queues=[zjobs.Queue("mail", 5)])
 
 
@@ -66,6 +68,9 @@ assert_type(bare.enqueue("a", subject="b"), zjobs.Job)
 assert_type(bare("a"), int)
 bare.options(priority=-5, schedule_in=timedelta(minutes=1), tags=("a", "b"), meta={"k": 1}).enqueue(to="a")
 bare.options(scheduled_at=datetime.now(UTC)).options(unique_by=("worker", "to")).enqueue(to="a")
+bare.options(tags=["a", "b"], unique_by=["worker", "to"]).enqueue(to="a")
+assert_type(opened.count_by_state("default"), dict[zjobs.JobState, int])
+assert_type(zjobs.JobOpts(tags=["a"], unique_by=["args"]), zjobs.JobOpts)
 with_context.enqueue("a", address=Address("b"))
 with_context.options(unique_key="k", unique_strategy=zjobs.UniqueStrategy.CANCEL_EXISTING).enqueue(to="a")
 nothing.enqueue()

@@ -52,7 +52,8 @@ bare.options(priorty=1)  # wrong: name
 bare.options(priority="high")  # wrong: type
 bare.options(schedule_in="soon")  # wrong: type
 bare.options(scheduled_at=5)  # wrong: type
-bare.options(tags=["a"])  # wrong: a tuple, which nobody changes afterwards
+bare.options(tags=[1])  # wrong: type
+bare.options(unique_by=5)  # wrong: type
 bare.options(unique_strategy="ignore_new")  # wrong: an enum
 jobs.enqueue("bare", {"to": "a"}, priority="high")  # wrong: type
 jobs.enqueue("bare", {"to": "a"}, countdown=5)  # wrong: name
@@ -98,6 +99,8 @@ async def calls() -> None:
 # The rest of the supervisor.
 zjobs.Supervisor(queues=["mail"])  # wrong: Queue("mail")
 zjobs.Supervisor(5)  # wrong: a store or its URL
+zjobs.DbStore(5)  # wrong: a URL
+zjobs.Store()  # wrong: abstract
 zjobs.Supervisor("memory://", {"mail": 5})  # wrong: by keyword only
 jobs.list(queu="mail")  # wrong: name
 jobs.list(queue=5)  # wrong: type
