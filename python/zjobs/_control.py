@@ -88,6 +88,9 @@ class Control:
     def result(self, job: Job | int, timeout: Seconds | None = None) -> Any:  # noqa: ANN401 - whatever the handler returned
         """What the handler returned, once the job is completed. Its worker must say ``keep_result=True``.
 
+        It was kept as JSON and is read as plain values: what was a dataclass is a ``dict``, a tuple a list, ``bytes``
+        are text in base64, a ``datetime`` is text in ISO 8601.
+
         Raises:
             TimeoutError: It is not final yet.
             NotFound: There is no such job.

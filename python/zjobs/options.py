@@ -327,7 +327,7 @@ class WorkerDef:
         handler: A plain function (runs on a pool thread) or a coroutine function (runs on the event loop).
         opts: The options of its jobs, where a call does not say otherwise.
         retry_strategy: A strategy or a function of ``(attempt, error)``; ``None`` is ``Exponential()``.
-        keep_result: Whether what the handler returns is stored with the job.
+        keep_result: Whether what the handler returns is stored with the job, as JSON; see `Supervisor.worker`.
         ack: When the end of an attempt is written.
 
     Raises:

@@ -380,7 +380,7 @@ class MemoryStore(_engine.MemoryStore, Store):
 
     Args:
         max_jobs: How many unfinished jobs it may hold; an enqueue beyond that raises `StoreFull`. ``None`` is no limit.
-        max_finished: How many finished jobs it keeps; the oldest go first.
+        max_finished: How many finished jobs it keeps; the oldest go first. ``None`` is 100 000.
         clock: A `zjobs.testing.ManualClock`, for tests that own time.
     """
 

@@ -170,7 +170,8 @@ class Supervisor(AsyncControl, Schedules):
                 returns a coroutine, as under a decorator that knows only plain functions, fails its job.
             name: The worker's name; by default the function's.
             retry_strategy: When failed attempts are followed by another; by default ``Exponential()``.
-            keep_result: Whether what it returns is stored with the job.
+            keep_result: Whether what it returns is stored with the job, as JSON. An attempt that returns what JSON
+                cannot hold has failed, and is tried again like any other, though its work is done.
             ack: When the end of an attempt is written.
             options: The options of its jobs, where a call does not say otherwise.
 
