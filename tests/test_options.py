@@ -22,6 +22,7 @@ from zjobs.options import (
     StuckPolicy,
     UniqueStrategy,
     WorkerDef,
+    newer,
     queue_name,
     seconds,
     worker_name,
@@ -193,6 +194,25 @@ def test_a_call_lifts_what_its_options_exclude():
     assert keyed.merged(unique_by=("worker",)).unique_key is None
     with pytest.raises(Invalid):
         JobOpts().merged(scheduled_at=NOON, schedule_in=5)
+
+
+def test_of_two_calls_the_newer_one_lifts_what_its_options_exclude():
+    before = {"queue": "mail", "schedule_in": 60, "unique_by": ("args",), "unique_period": 60}
+    assert newer(before, {"priority": 1}) == {**before, "priority": 1}
+    assert newer(before, {"scheduled_at": NOON, "unique_key": "k"}) == {
+        "queue": "mail",
+        "scheduled_at": NOON,
+        "unique_key": "k",
+    }
+    # What says nothing lifts nothing.
+    assert newer(before, {"scheduled_at": None, "unique_key": None}) == {
+        **before,
+        "scheduled_at": None,
+        "unique_key": None,
+    }
+    assert newer({"unique_key": "k"}, {"unique_by": ["args"]}) == {"unique_by": ["args"]}
+    assert newer({"unique_key": "k"}, {"unique_by": ()}) == {"unique_key": "k", "unique_by": ()}
+    assert before == {"queue": "mail", "schedule_in": 60, "unique_by": ("args",), "unique_period": 60}
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
