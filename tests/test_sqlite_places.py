@@ -134,6 +134,31 @@ def test_a_file_with_two_hard_links_is_refused(path):
     assert zjobs.SqliteStore(path).count(JobFilter()) == 1
 
 
+def test_a_file_that_is_mounted_without_its_folder_is_refused(tmp_path):
+    code = """
+        here, there = (f"{sys.argv[1]}/{name}" for name in ("here", "there"))
+        os.mkdir(here), os.mkdir(there)
+        zjobs.Supervisor(f"sqlite:///{here}/jobs.db").enqueue("w", {})
+        open(f"{there}/jobs.db", "w").close()
+        os.symlink(f"{there}/jobs.db", f"{here}/link.db")
+        subprocess.run(["mount", "--bind", f"{here}/jobs.db", f"{there}/jobs.db"], check=True)
+        for name in (f"{there}/jobs.db", f"{here}/link.db", f"{there}/jobs.db?mode=ro"):
+            try:
+                print("accepted:", zjobs.Supervisor(f"sqlite:///{name}").count())
+            except zjobs.Invalid as error:
+                print(error)
+        os.mkdir(f"{sys.argv[1]}/whole")
+        subprocess.run(["mount", "--bind", here, f"{sys.argv[1]}/whole"], check=True)
+        print(zjobs.Supervisor(f"sqlite:///{sys.argv[1]}/whole/jobs.db").count(), os.listdir(there))
+    """
+    *refused, mended = in_own_mounts(code, tmp_path).splitlines()
+    assert len(refused) == 3
+    for line in refused:
+        assert "path must not be a file that is mounted by itself" in line
+        assert "mount the folder that it lies in" in line
+    assert mended == "1 ['jobs.db']"
+
+
 def test_a_link_that_leads_elsewhere_by_now_stops_writing_and_reading(path):
     (one, two) = (path.with_name("one.db"), path.with_name("two.db"))
     zjobs.SqliteStore(two)

@@ -16,6 +16,7 @@ mod by_hand;
 mod claim;
 mod connection;
 mod cron;
+mod disk;
 mod enqueue;
 #[cfg(feature = "fuzz")]
 pub mod fuzzing;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zjobs_vfs::Protection;
 
 use crate::error::{Error, Result};
-use crate::store::sqlite::patience;
+use crate::store::sqlite::{disk, patience};
 use crate::sync::{Arc, Mutex, StaticMutex};
 
 /// Which file: its device and its number there.
@@ -95,10 +95,11 @@ impl Place {
             Err(error) => return Err(unusable(&path, &error)),
         }
         refuse_planted(&path)?;
-        refuse_network(&path)?;
+        disk::refuse_network(&path)?;
         // Links resolved, so that every name of a file leads to one WAL and one folder of neighbours.
         let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
         refuse_second_name(&path)?;
+        disk::refuse_own_mount(&path)?;
         let identity = identity(&path).map_err(|error| unusable(&path, &error))?;
         Ok(Self { path, given, identity, patience: PATIENCE, damage: Arc::default(), beside: Arc::default() })
     }
@@ -275,54 +276,11 @@ fn refuse_second_name(path: &Path) -> Result<()> {
     ))
 }
 
-#[cfg(target_os = "linux")]
-fn refuse_network(path: &Path) -> Result<()> {
-    let found = rustix::fs::statfs(path).map_err(|error| unusable(path, &error.into()))?;
-    match network_name(i128::from(found.f_type)) {
-        Some(name) => Err(Error::invalid(
-            "path",
-            format!(
-                "must be on a disk of this machine: the shared memory of WAL does not work over {name}; use PostgreSQL \
-                 for several machines"
-            ),
-            path.display(),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// The name of a network file system by the number that statfs gives.
-#[cfg(target_os = "linux")]
-fn network_name(magic: i128) -> Option<&'static str> {
-    // linux/magic.h, and fs/*/super.c for those that it lacks.
-    const NETWORK: [(i128, &str); 11] = [
-        (0x6969, "NFS"),
-        (0x517B, "SMB"),
-        (0xFF53_4D42, "CIFS"),
-        (0xFE53_4D42, "SMB2"),
-        (0x0102_1997, "9P"),
-        (0x5346_414F, "AFS"),
-        (0x6B41_4653, "AFS"),
-        (0x7375_7245, "Coda"),
-        (0x00C3_6400, "Ceph"),
-        (0x0BD0_0BD0, "Lustre"),
-        (0x0116_1970, "GFS2"),
-    ];
-    // On some architectures the number is signed and 32 bits long.
-    let magic = magic & 0xFFFF_FFFF;
-    NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn refuse_network(_path: &Path) -> Result<()> {
-    Ok(())
-}
-
 fn not_a_file(path: &Path) -> Error {
     Error::invalid("path", "must be a file, such as jobs.db", path.display())
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Error {
+pub(super) fn unusable(path: &Path, error: &io::Error) -> Error {
     Error::StoreUnavailable(format!("{} cannot be used: {error}; mend the path or its permissions", path.display()))
 }
 
@@ -331,19 +289,4 @@ fn moved(path: &Path, why: &str) -> Error {
         "{} was moved, replaced or deleted while it was open ({why}): put it back, or start the program again",
         path.display()
     ))
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn network_file_systems_are_known_by_their_numbers_also_where_these_are_signed() {
-        assert_eq!(network_name(0x6969), Some("NFS"));
-        assert_eq!(network_name(i128::from(i32::from_ne_bytes(0xFF53_4D42_u32.to_ne_bytes()))), Some("CIFS"));
-        assert_eq!(network_name(i128::from(i32::from_ne_bytes(0xFE53_4D42_u32.to_ne_bytes()))), Some("SMB2"));
-        for local in [0xEF53, 0x0102_1994, 0x9123_683E, 0x5846_5342, 0x794C_7630] {
-            assert_eq!(network_name(local), None, "ext4, tmpfs, btrfs, xfs, overlay");
-        }
-    }
 }
