@@ -7,12 +7,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-from datetime import datetime
 
 import pytest
 
 import zjobs
-from zjobs.store import Heartbeat, JobFilter, NewJob
+from zjobs.store import JobFilter, NewJob
 
 STATES = zjobs.JobState
 
@@ -235,45 +234,6 @@ def corrupt(tmp_path, first, count):
 def test_damaged_files_end_in_errors_that_name_them_and_never_in_a_crash(tmp_path):
     count = int(os.environ.get("ZJOBS_CORRUPT", "300"))
     assert corrupt(tmp_path, 0, count) > count / 4
-
-
-def test_a_row_that_was_edited_to_have_no_attempt_left_holds_up_nobody(path):
-    store = opened(path)
-    bad, good = put(store, 2)
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE zjobs_jobs SET attempt = max_attempts WHERE id = ?", [bad.id])
-    connection.close()
-    store.heartbeat(Heartbeat("a" * 32))
-    assert [job.id for job in store.claim("a" * 32, "default", 10)] == [good.id]
-    assert store.claim("a" * 32, "default", 10) == []
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        "crashes = -1",
-        "crashes = 70000",
-        "lease = 4294967295",
-        "scheduled_at = -9223372036854775808",
-        "inserted_at = 9223372036854775807, attempted_at = 9223372036854775807",
-        "worker = CAST(x'ff' AS TEXT)",
-        "args = CAST(x'ff' AS TEXT)",
-        "unique_key = CAST(x'ff' AS TEXT)",
-        "tags = '[1, null, {}]', meta = '[', errors = '7', progress = CAST(x'ff' AS TEXT)",
-        """errors = '[{"attempt": 1, "at": 9223372036854775807, "kind": "", "message": "", "traceback": ""}]'""",
-    ],
-)
-def test_whatever_the_schema_lets_into_a_row_keeps_no_other_from_being_claimed_and_can_be_looked_at(path, edit):
-    store = opened(path)
-    bad, good = put(store, 2)
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE zjobs_jobs SET {edit} WHERE id = ?", [bad.id])  # noqa: S608 - from the list above
-    connection.close()
-    store.heartbeat(Heartbeat("a" * 32))
-    assert {job.id for job in store.claim("a" * 32, "default", 10)} == {bad.id, good.id}
-    (job,) = store.get([bad.id])
-    seen = (job.scheduled_at, job.inserted_at, job.attempted_at, job.errors, job.worker, job.unique_key, job.tags)
-    assert all(value is None or isinstance(value, (datetime, str, tuple)) for value in seen)
 
 
 # --- other programs (F-43) ---

@@ -99,6 +99,15 @@ pub struct Ack {
     pub result: Option<Payload>,
 }
 
+impl Ack {
+    /// The move alone, and that something could not be kept: for a store that refuses what the handler left.
+    #[must_use]
+    pub fn reduced(&self) -> Self {
+        let error = Failure::new("Unstorable", "the database refused what the handler left", "");
+        Self { error: Some(error), result: None, ..self.clone() }
+    }
+}
+
 /// The write that follows from `outcome` of the attempt that `job` is in.
 pub fn settle(job: &Job, outcome: Outcome) -> Result<Ack> {
     let (event, attempts, delay, error, result) = match outcome {

@@ -42,19 +42,13 @@ async fn batch(session: &Session, node: NodeId, acks: &[Ack]) -> Verb<(Vec<Acked
     for ack in acks {
         let one = std::slice::from_ref(ack);
         let (reply, told) = match write(session, node, one).await {
-            Err(failed) if Fate::is_bad_data(&failed) => write(session, node, &[reduced(ack)]).await?,
+            Err(failed) if Fate::is_bad_data(&failed) => write(session, node, &[ack.reduced()]).await?,
             done => done?,
         };
         replies.extend(reply);
         news.extend(told);
     }
     Ok((replies, news))
-}
-
-/// The move alone, and that something could not be kept.
-fn reduced(ack: &Ack) -> Ack {
-    let error = Failure::new("Unstorable", "the database refused what the handler left", "");
-    Ack { error: Some(error), result: None, ..ack.clone() }
 }
 
 async fn write(session: &Session, node: NodeId, acks: &[Ack]) -> Verb<(Vec<Acked>, Vec<Signal>)> {

@@ -8,6 +8,7 @@ use crate::state::{Event, State};
 use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::nodes::Standing;
+use crate::store::sqlite::rows;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::{Acked, Report, Signal};
 
@@ -23,7 +24,17 @@ impl Transaction<'_> {
         Ok(replies)
     }
 
+    /// One bad row never harms its neighbours: what the file refuses, by a rule that somebody has added, is written again
+    /// without what came from the handler.
     fn settle(&mut self, node: Option<i64>, ack: &Ack) -> Verb<Acked> {
+        match self.end(node, ack) {
+            // Some rules take the whole transaction back: outside of one nothing may be written.
+            Err(failed) if failed.is_bad_data() && !self.connection.is_autocommit() => self.end(node, &ack.reduced()),
+            done => done,
+        }
+    }
+
+    fn end(&mut self, node: Option<i64>, ack: &Ack) -> Verb<Acked> {
         let Some(number) = node else { return self.refused(node, ack) };
         let finished_at = ack.to.is_final().then_some(self.now.0);
         let scheduled_at = ack.delay.map(|delay| self.now + delay);
@@ -59,11 +70,10 @@ impl Transaction<'_> {
     fn errors_of(&self, ack: &Ack) -> Verb<Option<String>> {
         let Some(failure) = &ack.error else { return Ok(None) };
         let mut statement = self.connection.prepare_cached(sql::errors)?;
-        let known: Option<Option<String>> =
-            statement.query_row(named_params! {":id": ack.id.0}, |row| row.get(0)).optional()?;
+        let known = statement.query_row(named_params! {":id": ack.id.0}, |row| rows::string(row, 0)).optional()?;
         // The attempt that failed, before any refund.
         let attempt = if ack.event.attempt_change() < 0 { ack.attempt + 1 } else { ack.attempt };
-        Ok(Some(json::errors_after(known.flatten().as_deref(), attempt, self.now, failure)))
+        Ok(Some(json::errors_after(known.as_deref(), attempt, self.now, failure)))
     }
 
     /// Why nothing was written.

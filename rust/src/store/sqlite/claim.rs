@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 
 use crate::error::Error;
-use crate::job::{Job, Name, NodeId};
+use crate::job::{Job, NodeId};
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::nodes::Standing;
 use crate::store::sqlite::reads;
@@ -39,9 +39,8 @@ impl Transaction<'_> {
     pub(super) fn stage(&mut self, limit: usize) -> Verb<Staged> {
         let mut statement = self.connection.prepare_cached(sql::stage)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let moved = statement.query_map(named_params! {":now": self.now.0, ":limit": limit}, |row| {
-            Ok(Name::stored(row.get_ref(0)?.as_str()?))
-        })?;
+        let moved =
+            statement.query_map(named_params! {":now": self.now.0, ":limit": limit}, |row| rows::name(row, 0))?;
         let queues = moved.collect::<rusqlite::Result<Vec<_>>>()?;
         let count = queues.len();
         for queue in queues {

@@ -75,6 +75,14 @@ impl Place {
     }
 }
 
+impl Failed {
+    /// Whether the row was refused for what is in it.
+    pub(super) fn is_bad_data(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
+    }
+}
+
 /// Whether the file holds what SQLite did not write.
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))

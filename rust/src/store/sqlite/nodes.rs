@@ -157,14 +157,14 @@ impl Transaction<'_> {
         let Some(job) = self.job(id)? else { return Ok(None) };
         let rescue = outcome::rescue(&job, reason)?;
         let mut statement = self.connection.prepare_cached(sql::errors)?;
-        let known: Option<String> = statement.query_row(named_params! {":id": id.0}, |row| row.get(0))?;
+        let known = statement.query_row(named_params! {":id": id.0}, |row| rows::string(row, 0))?;
         self.connection.prepare_cached(sql::rescue)?.execute(named_params! {
             ":id": id.0,
             ":lease": job.lease.0,
             ":state": rescue.to.number(),
             ":attempt": rescue.attempt,
             ":crashes": rescue.crashes,
-            ":errors": json::errors_after(known.as_deref(), job.attempt, self.now, &rescue.error),
+            ":errors": json::errors_after(Some(&known), job.attempt, self.now, &rescue.error),
             ":finished_at": rescue.to.is_final().then_some(self.now.0),
         })?;
         let Some(job) = self.job(id)? else { return Ok(None) };

@@ -33,7 +33,7 @@ pub(super) fn get(connection: &Connection, id: JobId) -> Verb<Option<Job>> {
 fn with_node(connection: &Connection, job: Job, number: Option<i64>) -> Verb<Job> {
     let Some(number) = number else { return Ok(job) };
     let mut statement = connection.prepare_cached(sql::node_id)?;
-    let id = statement.query_row(named_params! {":number": number}, |row| Ok(rows::node_of(row.get_ref(0)?.as_str()?)));
+    let id = statement.query_row(named_params! {":number": number}, |row| Ok(rows::node_of(&rows::string(row, 0)?)));
     Ok(Job { node: Some(id.optional()?.unwrap_or(NodeId(0))), ..job })
 }
 
@@ -141,7 +141,7 @@ fn counts(connection: &Connection) -> Verb<BTreeMap<Name, [u64; 7]>> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let state = rows::state(row.get(1)?)?;
-        let queue = Name::stored(row.get_ref(0)?.as_str()?);
+        let queue = rows::name(row, 0)?;
         all.entry(queue).or_default()[usize::from(state.number())] = row.get::<_, i64>(2)?.unsigned_abs();
     }
     Ok(all)
@@ -161,8 +161,8 @@ pub(super) fn queues(connection: &Connection) -> Verb<Vec<QueueRow>> {
 pub(super) fn settings(connection: &Connection) -> Verb<Vec<QueueRow>> {
     let mut statement = connection.prepare_cached(sql::queues)?;
     let rows = statement.query_map([], |row| {
-        let name = Name::stored(row.get_ref(0)?.as_str()?);
-        Ok(QueueRow { name, paused: row.get(1)?, concurrency: row.get(2)?, counts: [0; 7] })
+        let concurrency = row.get::<_, Option<i64>>(2)?.and_then(|number| number.try_into().ok());
+        Ok(QueueRow { name: rows::name(row, 0)?, paused: row.get(1)?, concurrency, counts: [0; 7] })
     })?;
     Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
 }
@@ -185,15 +185,15 @@ pub(super) fn nodes(connection: &Connection) -> Verb<Vec<NodeRecord>> {
         Ok(NodeRecord {
             number: row.get(0)?,
             standing: Standing::of(row.get(2)?),
-            process: row.get(5)?,
+            process: rows::string(row, 5)?,
             row: NodeRow {
-                node: rows::node_of(row.get_ref(1)?.as_str()?),
-                name: row.get(3)?,
-                pid: row.get(4)?,
-                started_at: Timestamp(row.get(6)?),
-                beat_at: Timestamp(row.get(7)?),
-                expires_at: Timestamp(row.get(8)?),
-                queues: json::queues_of(row.get_ref(9)?.as_str()?),
+                node: rows::node_of(&rows::string(row, 1)?),
+                name: rows::string(row, 3)?,
+                pid: row.get::<_, i64>(4)?.try_into().unwrap_or(0),
+                started_at: rows::time(row.get(6)?),
+                beat_at: rows::time(row.get(7)?),
+                expires_at: rows::time(row.get(8)?),
+                queues: json::queues_of(&rows::string(row, 9)?),
                 executing: row.get::<_, u32>(10)? as usize,
             },
         })
@@ -228,13 +228,13 @@ pub(super) fn crons(connection: &Connection) -> Verb<Vec<CronRow>> {
     let mut statement = connection.prepare_cached(sql::crons)?;
     let rows = statement.query_map([], |row| {
         let entry = CronEntry {
-            name: Name::stored(row.get_ref(0)?.as_str()?),
-            expression: row.get(1)?,
-            timezone: row.get(2)?,
-            worker: Name::stored(row.get_ref(3)?.as_str()?),
+            name: rows::name(row, 0)?,
+            expression: rows::string(row, 1)?,
+            timezone: rows::string(row, 2)?,
+            worker: rows::name(row, 3)?,
         };
-        let last_tick = row.get::<_, Option<i64>>(6)?.map(Timestamp);
-        Ok(CronRow { entry, paused: row.get(4)?, known_since: Timestamp(row.get(5)?), last_tick })
+        let last_tick = row.get::<_, Option<i64>>(6)?.map(rows::time);
+        Ok(CronRow { entry, paused: row.get(4)?, known_since: rows::time(row.get(5)?), last_tick })
     })?;
     Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
 }

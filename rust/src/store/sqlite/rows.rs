@@ -1,7 +1,7 @@
 //! Row ↔ job. The columns come in one order everywhere; a test compares it with the statements.
 //!
-//! Whoever edits a row by hand may write what the store never would. All that the schema lets in reads as a job: one row
-//! that does not would keep the others of its queue from being claimed.
+//! Whoever edits a row by hand may write what the store never would. All that the schema lets in reads as a job, a node or
+//! a queue: one row that does not would keep the others from being claimed, acked or rescued.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(Job, Option<i64>)> {
     let job = Job {
         id: JobId(row.get(0)?),
         state: state(row.get(1)?)?,
-        queue: Name::stored(&text(row, 2)?.unwrap_or_default()),
-        worker: Name::stored(&text(row, 3)?.unwrap_or_default()),
+        queue: name(row, 2)?,
+        worker: name(row, 3)?,
         args: row.get_ref(4)?.as_bytes()?.into(),
         priority: Priority(row.get(5)?),
         attempt: row.get(6)?,
@@ -67,12 +67,22 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(Job, Option<i64>)> {
 }
 
 /// A text column, with U+FFFD for what is no UTF-8.
-fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<Cow<'a, str>>> {
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<Cow<'a, str>>> {
     Ok(row.get_ref(column)?.as_bytes_or_null()?.map(String::from_utf8_lossy))
 }
 
+/// The same, and empty for none.
+pub(super) fn string(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(text(row, column)?.unwrap_or_default().into_owned())
+}
+
+/// A text column that holds a name.
+pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
+    Ok(Name::stored(&text(row, column)?.unwrap_or_default()))
+}
+
 /// A stored time, which a `datetime` must be able to hold.
-fn time(micros: i64) -> Timestamp {
+pub(super) fn time(micros: i64) -> Timestamp {
     Timestamp(micros).clamp(Timestamp::MIN, Timestamp::MAX)
 }
 
