@@ -9,7 +9,7 @@
 //! * The clock never goes back within a process, nor below what the nodes of the file have seen.
 //! * A role that finds nothing to do takes no lock: at idle nothing is written but the heartbeat.
 //! * A node is gone when the process that it lives in has ended, which the kernel tells at once. A slow or stopped
-//!   process keeps its jobs. With a clock that tests move, leases alone decide.
+//!   process keeps its jobs: it has its lock. The lease decides where neither speaks, and in tests that move the clock.
 
 mod ack;
 mod by_hand;
@@ -59,8 +59,8 @@ pub use rows::COLUMNS;
 pub use schema::{apply, steps};
 
 use connection::{Frozen, retire};
-use neighbours::{Hearer, Neighbours, News};
-use nodes::Standing;
+use neighbours::{Fate, Hearer, Neighbours, News};
+use nodes::{Gone, Standing};
 use place::{Kept, Place};
 use reads::NodeRecord;
 use writer::{Durable, Transaction, Verb, Writer};
@@ -122,7 +122,7 @@ pub enum Access {
 /// What tells whether a node is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// Its process has ended, by the lock that the kernel frees then.
+    /// Its process has ended, by the lock that the kernel frees then and by the kernel's word.
     Processes,
     /// Its lease has ended, by the store's clock: for tests that own time and play several nodes in one process.
     Leases,
@@ -281,24 +281,38 @@ impl SqliteStore {
         neighbours.join(subscribers, self.clock.moment())
     }
 
-    /// The nodes that are gone and not yet declared dead.
-    fn gone(&self) -> Result<Vec<NodeRecord>> {
+    /// The nodes that are gone and not yet declared dead. One that cannot be looked at keeps nobody from rescuing the jobs of
+    /// the others: the error is the answer when nothing else is.
+    fn gone(&self) -> Result<Vec<(NodeRecord, Gone)>> {
         let now = self.time();
-        let ended = |node: &NodeRecord| match (&self.neighbours, node.standing) {
-            (_, Standing::Dead(_) | Standing::Gone) => Ok(false),
-            (None, _) => Ok(node.row.expires_at < now),
-            (Some(neighbours), Standing::Alive) => neighbours.is_gone(&node.process),
-            (Some(neighbours), Standing::Leaving) => {
-                Ok(node.row.expires_at < now || neighbours.is_gone(&node.process)?)
-            }
-        };
-        let mut gone = Vec::new();
+        let (mut gone, mut failed) = (Vec::new(), None);
         for node in self.read(reads::nodes)? {
-            if ended(&node)? {
-                gone.push(node);
+            match self.why_gone(&node, now) {
+                Ok(Some(why)) => gone.push((node, why)),
+                // One that beats is not missed.
+                Err(error) if node.row.expires_at < now => failed = Some(error),
+                Ok(None) | Err(_) => {}
             }
         }
-        Ok(gone)
+        if gone.is_empty() { failed.map_or(Ok(gone), Err) } else { Ok(gone) }
+    }
+
+    fn why_gone(&self, node: &NodeRecord, now: Timestamp) -> Result<Option<Gone>> {
+        let lapsed = || (node.row.expires_at < now).then_some(Gone::Lapsed);
+        let leaves = match node.standing {
+            Standing::Alive => false,
+            Standing::Leaving => true,
+            Standing::Dead(_) | Standing::Gone => return Ok(None),
+        };
+        let Some(neighbours) = &self.neighbours else { return Ok(lapsed()) };
+        Ok(match neighbours.fate_of(&node.process) {
+            Ok(Fate::Ended) => Some(Gone::Ended),
+            Ok(Fate::Unclear) => lapsed(),
+            // It said itself how long it may still hold its jobs.
+            Ok(Fate::Lives) | Err(_) if leaves => lapsed(),
+            Ok(Fate::Lives) => None,
+            Err(error) => return Err(error),
+        })
     }
 }
 
@@ -374,14 +388,16 @@ impl Store for SqliteStore {
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
-        let gone = self.gone()?;
-        if gone.is_empty() && !self.read(reads::has_orphans)? {
-            return Ok(Vec::new());
+        let gone = self.gone();
+        if gone.as_ref().map_or(true, Vec::is_empty) && !self.read(reads::has_orphans)? {
+            return gone.map(|_| Vec::new());
         }
-        let numbers: Vec<i64> = gone.iter().map(|node| node.number).collect();
-        let rescued = self.write(Durable::Yes, move |transaction| transaction.rescue(&numbers, limit))?;
+        let gone = gone.unwrap_or_default();
+        let dead: Vec<(i64, Gone)> = gone.iter().map(|(node, why)| (node.number, *why)).collect();
+        let rescued = self.write(Durable::Yes, move |transaction| transaction.rescue(&dead, limit))?;
         if let Some(neighbours) = &self.neighbours {
-            for node in &gone {
+            // A node may be gone and its process live, which has other nodes, or will have.
+            for (node, _) in gone.iter().filter(|(_, why)| *why == Gone::Ended) {
                 neighbours.bury(&node.process);
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use zjobs_engine::clock::{Clock, System, Timestamp};
 use zjobs_engine::job::JobId;
 use zjobs_engine::store::Signal;
-use zjobs_engine::store::sqlite::neighbours::{Hearer, Neighbours, News};
+use zjobs_engine::store::sqlite::neighbours::{Fate, Hearer, Neighbours, News};
 use zjobs_engine::sync::{Arc, Mutex, Weak};
 
 use crate::conformance::fixture::queue;
@@ -30,7 +30,18 @@ struct Me {
     neighbours: Neighbours,
     name: String,
     heard: Receiver<Signal>,
-    _ear: Arc<dyn Hearer>,
+    ear: Arc<dyn Hearer>,
+}
+
+impl Me {
+    /// As at each beat.
+    fn join_again(&self) {
+        assert_eq!(self.neighbours.join(Arc::downgrade(&self.ear), System.moment()).unwrap(), self.name);
+    }
+
+    fn fate_of(&self, name: &str) -> Fate {
+        self.neighbours.fate_of(name).unwrap()
+    }
 }
 
 fn join(database: &Path, seed: u64) -> Me {
@@ -38,7 +49,7 @@ fn join(database: &Path, seed: u64) -> Me {
     let ear: Arc<dyn Hearer> = Arc::new(Ear(Mutex::new(told)));
     let neighbours = Neighbours::of(database, fastrand::Rng::with_seed(seed));
     let name = neighbours.join(Arc::downgrade(&ear), System.moment()).unwrap();
-    Me { neighbours, name, heard, _ear: ear }
+    Me { neighbours, name, heard, ear }
 }
 
 /// Another process that has joined.
@@ -102,10 +113,10 @@ fn a_process_that_was_killed_is_gone_at_once_and_its_neighbours_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let me = join(&database(&folder), 1);
     let other = Other::start(&database(&folder));
-    assert!(!me.neighbours.is_gone(&other.name).unwrap());
+    assert_eq!(me.fate_of(&other.name), Fate::Lives);
     other.signal("-KILL");
     assert_eq!(me.heard.recv_timeout(SOON).unwrap(), Signal::Orphaned);
-    assert!(me.neighbours.is_gone(&other.name).unwrap());
+    assert_eq!(me.fate_of(&other.name), Fate::Ended);
     me.neighbours.bury(&other.name);
     let left: Vec<_> = std::fs::read_dir(folder.path().join("jobs.db-zjobs")).unwrap().collect();
     assert_eq!(left.len(), 2, "a lock and a socket: {left:?}");
@@ -117,9 +128,42 @@ fn a_process_that_is_stopped_is_not_gone() {
     let me = join(&database(&folder), 1);
     let other = Other::start(&database(&folder));
     other.signal("-STOP");
-    assert!(!me.neighbours.is_gone(&other.name).unwrap());
+    assert_eq!(me.fate_of(&other.name), Fate::Lives);
     other.signal("-CONT");
-    assert!(!me.neighbours.is_gone(&other.name).unwrap());
+    assert_eq!(me.fate_of(&other.name), Fate::Lives);
+}
+
+#[test]
+fn one_whose_lock_is_gone_has_ended_only_when_the_kernel_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let me = join(&database(&folder), 1);
+    let mut other = Other::start(&database(&folder));
+    std::fs::remove_file(folder.path().join(format!("jobs.db-zjobs/{}.lock", other.name))).unwrap();
+    assert_eq!(me.fate_of(&other.name), Fate::Unclear);
+    other.signal("-KILL");
+    other.process.wait().unwrap();
+    assert_eq!(me.fate_of(&other.name), Fate::Ended);
+}
+
+#[test]
+fn what_was_taken_away_is_there_again_at_the_next_beat_and_news_are_heard_again() {
+    // A path that is too long for a socket is reached through the folder itself, which is another one then.
+    for deep in ["d", &"d".repeat(120)] {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join(deep);
+        std::fs::create_dir(&deep).unwrap();
+        let (one, two) = (join(&deep.join("jobs.db"), 1), join(&deep.join("jobs.db"), 2));
+        let news = News::of(&Signal::Due(Timestamp(9)));
+        one.neighbours.tell(&news, System.moment());
+        assert_eq!(two.heard.recv_timeout(SOON).unwrap(), Signal::Due(Timestamp(9)));
+        let side = deep.join("jobs.db-zjobs");
+        std::fs::remove_dir_all(&side).unwrap();
+        two.join_again();
+        one.join_again();
+        assert_eq!(std::fs::read_dir(&side).unwrap().count(), 4, "a lock and a socket of each");
+        one.neighbours.tell(&news, System.moment());
+        assert_eq!(two.heard.recv_timeout(SOON).unwrap(), Signal::Due(Timestamp(9)));
+    }
 }
 
 #[test]
@@ -146,11 +190,11 @@ fn news_reach_another_process_and_whoever_joins_later() {
 fn this_process_is_never_gone_to_itself() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (join(&database(&folder), 1), join(&database(&folder), 2));
-    assert!(!one.neighbours.is_gone(&two.name).unwrap());
-    assert!(!one.neighbours.is_gone(&one.name).unwrap());
+    assert_eq!(one.fate_of(&two.name), Fate::Lives);
+    assert_eq!(one.fate_of(&one.name), Fate::Lives);
     let name = two.name.clone();
     drop(two);
-    assert!(one.neighbours.is_gone(&name).unwrap());
+    assert_eq!(one.fate_of(&name), Fate::Ended);
 }
 
 #[test]
@@ -175,7 +219,7 @@ fn names_that_are_none_of_ours_lead_nowhere() {
     let precious = folder.path().join("precious.lock");
     std::fs::write(&precious, "x").unwrap();
     for name in ["../precious", "", "x", &"g".repeat(32), &"a".repeat(31)] {
-        assert!(me.neighbours.is_gone(name).unwrap(), "{name}");
+        assert_eq!(me.fate_of(name), Fate::Unclear, "{name}");
         me.neighbours.bury(name);
     }
     assert!(precious.exists());

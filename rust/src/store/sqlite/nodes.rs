@@ -39,6 +39,15 @@ impl Standing {
     }
 }
 
+/// Why a node that has not said good-bye, or not for good, is taken for gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Its process has ended.
+    Ended,
+    /// Its lease had ended at the look; it may have beaten since.
+    Lapsed,
+}
+
 /// A node that has a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
@@ -128,9 +137,13 @@ impl Transaction<'_> {
     }
 
     /// Declares these nodes dead, and takes back up to `limit` jobs of all that are.
-    pub(super) fn rescue(&mut self, dead: &[i64], limit: usize) -> Verb<Vec<Rescued>> {
-        for number in dead {
-            self.connection.prepare_cached(sql::bury)?.execute(named_params! {":number": number})?;
+    pub(super) fn rescue(&mut self, dead: &[(i64, Gone)], limit: usize) -> Verb<Vec<Rescued>> {
+        for (number, why) in dead {
+            self.connection.prepare_cached(sql::bury)?.execute(named_params! {
+                ":number": number,
+                ":ended": *why == Gone::Ended,
+                ":now": self.now.0,
+            })?;
         }
         let mut rescued = Vec::new();
         for (id, reason) in self.orphans(limit)? {
@@ -182,4 +195,39 @@ fn sorted(ids: &[JobId]) -> Vec<JobId> {
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Manual;
+    use crate::job::{Name, NewJob};
+    use crate::store::sqlite::writer::Durable;
+    use crate::store::sqlite::{Liveness, SqliteConfig, SqliteStore};
+    use crate::store::{Claim, Store};
+    use crate::sync::Arc;
+
+    #[test]
+    fn a_node_that_has_beaten_since_the_look_is_not_dead_unless_its_process_has_ended() {
+        const TTL: Duration = Duration::from_secs(20);
+        let (folder, node) = (tempfile::tempdir().unwrap(), NodeId(7));
+        let (queue, worker) = (Name::queue("default").unwrap(), Name::worker("w").unwrap());
+        let clock = Arc::new(Manual::default());
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let config = SqliteConfig { clock: clock.clone(), liveness: Liveness::Leases, ..config };
+        let store = SqliteStore::open(config).unwrap();
+        let beat = Heartbeat { node, name: String::new(), pid: 1, ttl: TTL, queues: Vec::new(), holds: Vec::new() };
+        store.heartbeat(&beat).unwrap();
+        store.enqueue(vec![NewJob::new(queue.clone(), worker, b"{}".as_slice().into())]).unwrap();
+        assert_eq!(store.claim(&Claim { node, queue, limit: 1 }).unwrap().len(), 1);
+
+        clock.advance(TTL * 2);
+        let (looked, _) = store.gone().unwrap().remove(0);
+        store.heartbeat(&beat).unwrap();
+        let rescue = |why: Gone| {
+            store.write(Durable::Yes, move |transaction| transaction.rescue(&[(looked.number, why)], 10)).unwrap().len()
+        };
+        assert_eq!(rescue(Gone::Lapsed), 0);
+        assert_eq!(rescue(Gone::Ended), 1);
+    }
 }

@@ -142,6 +142,9 @@ impl Mouth {
     pub(super) fn ignore(&self, name: &str) {
         let mut known = self.known.lock();
         known.me = Some(name.to_owned());
+        // The folder may be another one by now, and so may the sockets in it.
+        known.reach = None;
+        known.peers.clear();
         known.listed = None;
     }
 
@@ -207,6 +210,11 @@ fn connect(path: &Path) -> io::Result<Own<UnixDatagram>> {
     socket.set_nonblocking(true)?;
     socket.connect(path)?;
     Own::new(socket)
+}
+
+/// Whether a process has a socket where the others look for it.
+pub(super) fn is_found(folder: &Path, name: &str) -> bool {
+    socket_path(folder, name).exists()
 }
 
 pub(super) fn socket_path(folder: &Path, name: &str) -> PathBuf {

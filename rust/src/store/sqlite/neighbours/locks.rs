@@ -2,7 +2,8 @@
 //!
 //! Record locks (fcntl), not flock or open-file locks: those are inherited by the child of a fork, which would keep a
 //! parent that was killed alive. Record locks belong to the process; they do not exclude itself, and go when it closes
-//! *any* descriptor of the file: so it never opens its own lock again, and a table answers for its own.
+//! *any* descriptor of the file: so it never opens its own lock again, and a table answers for its own. Other code of the
+//! process may open it all the same, to make a copy of the folder: it is taken again at each beat.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,9 +11,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
+use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::store::own::Own;
+use crate::store::sqlite::neighbours::who::Who;
 use crate::sync::StaticMutex;
 
 /// The locks that are held here, with the process that took them: after a fork the table is a copy.
@@ -32,20 +35,47 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn take(folder: &Path, name: &str) -> io::Result<Self> {
-        // Locked before it has its name: nobody finds it free.
-        let unnamed = folder.join(format!("{name}.new"));
-        let file = open(OpenOptions::new().write(true).create_new(true).mode(0o600), &unnamed)?;
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let owner = std::process::id();
-        writeln!(&file, "{owner}")?;
         HELD.lock().push((owner, name.to_owned()));
-        fs::rename(&unnamed, lock_path(folder, name))?;
-        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), owner, file: Some(Own::new(file)?) })
+        let mut lock = Self { folder: folder.to_owned(), name: name.to_owned(), owner, file: None };
+        lock.publish()?;
+        Ok(lock)
     }
 
-    /// Whether its file is where the others look for it.
-    pub(super) fn is_found(&self) -> bool {
-        lock_path(&self.folder, &self.name).exists()
+    /// Takes it again. It may be gone: other code of this process has opened and closed the file, or has closed our
+    /// descriptor, or somebody has removed the file.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        let which = |found: &fs::Metadata| (found.dev(), found.ino());
+        let named = fs::symlink_metadata(lock_path(&self.folder, &self.name)).ok();
+        if let Some(file) = self.file.as_ref().and_then(Own::get)
+            && named.is_some_and(|named| file.metadata().is_ok_and(|held| which(&held) == which(&named)))
+        {
+            return hold(file);
+        }
+        make_folder(&self.folder)?;
+        self.publish()
+    }
+
+    /// Makes the file, or another one in its place. It is locked before it has its name: nobody finds it free.
+    fn publish(&mut self) -> io::Result<()> {
+        let unnamed = self.folder.join(format!("{}.new", self.name));
+        // Left by a try that failed.
+        drop(fs::remove_file(&unnamed));
+        let file = open(OpenOptions::new().write(true).create_new(true).mode(0o600), &unnamed)?;
+        hold(&file)?;
+        give(&self.folder, &file);
+        writeln!(&file, "{}", self.owner)?;
+        fs::rename(&unnamed, lock_path(&self.folder, &self.name))?;
+        self.file = Some(Own::new(file)?);
+        Ok(())
+    }
+
+    /// Whether this is not the child of a fork.
+    pub(super) fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -56,7 +86,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let file = self.file.take();
-        if self.owner != std::process::id() {
+        if !self.is_ours() {
             // The child of a fork: the files are the parent's.
             std::mem::forget(file);
             return;
@@ -66,7 +96,26 @@ impl Drop for Lock {
     }
 }
 
-/// Whether nobody has the lock of that name.
+fn hold(file: &File) -> io::Result<()> {
+    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        // Somebody else has it, who makes us look alive as well.
+        Ok(()) | Err(Errno::AGAIN | Errno::ACCESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What root makes in somebody else's folder is for its owner, as SQLite does it with its own files: those who work on the
+/// jobs must be able to look at it. By its descriptor: under its name that owner could have put another file by now.
+fn give(folder: &Path, file: &File) {
+    if rustix::process::geteuid().is_root()
+        && let Ok(found) = fs::metadata(folder)
+    {
+        // Where this is not permitted it is as if nobody had tried.
+        drop(std::os::unix::fs::fchown(file, Some(found.uid()), Some(found.gid())));
+    }
+}
+
+/// Whether nobody has the lock of that name. One that is held was taken by a process that lives.
 pub(super) fn is_free(folder: &Path, name: &str) -> io::Result<bool> {
     if !is_name(name) || is_mine(name) {
         return Ok(!is_mine(name));
@@ -80,16 +129,21 @@ pub(super) fn is_free(folder: &Path, name: &str) -> io::Result<bool> {
     Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?.is_none())
 }
 
-/// The processes in the folder that are not this one, by name and process id.
-pub(super) fn others(folder: &Path) -> Vec<(String, u32)> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let other = |entry: fs::DirEntry| {
+/// The processes in the folder that are not this one.
+pub(super) fn others(folder: &Path) -> Vec<Who> {
+    let mut found: Vec<Who> = names(folder).filter_map(|name| Who::of(&name)).collect();
+    let me = std::process::id();
+    found.retain(|other| other.pid() != Some(me));
+    found
+}
+
+/// The names of the locks in the folder that are not held here.
+fn names(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
         let file = entry.file_name().into_string().ok()?;
-        let name = file.strip_suffix(".lock").filter(|name| is_name(name) && !is_mine(name))?;
-        let pid = fs::read_to_string(entry.path()).ok()?.trim().parse().ok()?;
-        Some((name.to_owned(), pid))
-    };
-    entries.flatten().filter_map(other).collect()
+        file.strip_suffix(".lock").filter(|name| is_name(name) && !is_mine(name)).map(str::to_owned)
+    })
 }
 
 /// Removes the files of a process that has ended, or of this one.
@@ -101,15 +155,12 @@ pub(super) fn remove(folder: &Path, name: &str) {
     }
 }
 
-/// Removes what processes left that have ended; a row that names one of them finds no lock, which says the same.
+/// Removes what processes left. Of one that cannot be seen from here a free lock must do; should it live, it makes its files
+/// anew at its next beat, and its row says until then that it lives.
 pub(super) fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let names = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.strip_suffix(".lock").map(str::to_owned)
-    });
-    for name in names.take(SWEPT) {
-        if !is_mine(&name) && matches!(is_free(folder, &name), Ok(true)) {
+    for name in names(folder).take(SWEPT) {
+        let may_live = || Who::of(&name).is_some_and(|who| who.pid().is_some() && !who.has_ended());
+        if matches!(is_free(folder, &name), Ok(true)) && !may_live() {
             remove(folder, &name);
         }
     }

@@ -1,7 +1,7 @@
 //! Waiting for a line or for the end of a neighbour, whichever comes first.
 //!
-//! A process id may be used again, or mean another process in another container: the end of one is a reason to look, and
-//! the lock alone says who has ended. Where processes cannot be watched, the look comes at the rescuer's interval.
+//! The end of one is a reason to look, no more. Those that cannot be watched, in another container, are looked at at the
+//! rescuer's interval.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::locks;
+use super::{locks, who};
 
 /// A wait that fails must not become a loop that spins.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -28,10 +28,10 @@ impl Watch {
     pub(super) fn on(folder: &Path) -> Self {
         let mut ended = false;
         let mut processes = Vec::new();
-        for (_, pid) in locks::others(folder) {
-            match open(pid) {
-                Some(process) => processes.push(process),
-                None => ended |= cfg!(target_os = "linux"),
+        for pid in locks::others(folder).iter().filter_map(|other| other.pid()) {
+            match who::open(pid) {
+                Ok(process) => processes.push(process),
+                Err(_) => ended |= cfg!(target_os = "linux"),
             }
         }
         Self { processes, ended }
@@ -61,15 +61,4 @@ impl Watch {
     pub(super) fn take_ended(&mut self) -> bool {
         std::mem::take(&mut self.ended)
     }
-}
-
-#[cfg(target_os = "linux")]
-fn open(pid: u32) -> Option<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open(_pid: u32) -> Option<OwnedFd> {
-    None
 }
