@@ -22,6 +22,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import commits
+
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "tools" / "evidence.toml"
 INVARIANTS = ROOT / "tests" / "invariants.toml"
@@ -30,20 +32,38 @@ PAGE = ROOT / "docs" / "evidence.md"
 LOGS = ROOT / "evidence"
 DEPTHS = ("short", "session", "full")
 PROVED = "proved: "
-SHOWN, NOT_SHOWN, NOT_RUN = "shown", "**not shown**", "**not run**"
+SHOWN, LESS_DEEP, NOT_SHOWN, NOT_RUN = MARKS = "shown", "shown less deep", "**not shown**", "**not run**"
+LEFT_OUT = re.compile(r"\bnot run: (?!none\b)")
+"""How a proof names a part of it that did not run."""
 HEAD = """\
 # Evidence
 
 What zjobs claims, what was run to show it, how deep, and what came out. Written by `make evidence`; nobody edits it.
 It says what the last run of each proof said, with its day and commit, and not what another run would say. *Bar* is what
-the project asks of itself; a run that is less deep says so by its own numbers. `make evidence DEPTH=full` runs
-everything as deep as the bars ask.
+the project asks of itself. *Shown less deep*: it passed, but was not run as deep as `make evidence DEPTH=full` runs it,
+or a part of it did not run. *Departs*: what the bar asks, and no depth of the proof shows.
 """
+AGES_HEAD = """\
+## How each was run
+
+*Changed since*: how many files of those that a wheel is made of differ between the commit of the proof and {newest}.
+What was committed after that is not counted: `git diff --stat COMMIT -- {shipped}` tells.
+
+| command | took | day | commit | changed since | machine |
+|---|---|---|---|---|---|"""
+BARS_HEAD = """\
+## Bars without a claim
+
+What the project asks of itself besides, and no proof above shows.
+
+| bar | where it is tested |
+|---|---|"""
 INVARIANTS_HEAD = """\
 ## Where each invariant is checked
 
-The numbers are those that the simulator prints. *simulator*: after every step of every seed (`make sim`), and proved to
-see by a deliberate bug (`make bugs`). The rest are tests that `make test` runs.
+The numbers are those that the simulator prints. *simulator*: looked at in every seed (`make sim`), after each call of
+the store that says that it changed a row and one in 16 of the others; and proved to see by a deliberate bug (`make
+bugs`). The rest are tests that `make test` runs.
 
 | | invariant | checked by |
 |---|---|---|"""
@@ -51,13 +71,14 @@ see by a deliberate bug (`make bugs`). The rest are tests that `make test` runs.
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed, and the make target that shows it."""
+    """What is claimed, and the make target that shows it. What its bar asks, and no depth of it shows, is said."""
 
     name: str
     says: str
     bar: str
     target: str
     depths: dict[str, dict[str, object]]
+    departs: str = ""
 
     def runs_at(self, depth: str) -> bool:
         """Whether this depth is deep enough for it."""
@@ -84,6 +105,21 @@ class Claim:
                 raise ValueError(f"{self.name} has no {name} at this depth; it has {', '.join(given) or 'none'}")
         return dataclasses.replace(self, depths={depth: given | values})
 
+    def is_whole(self, command: str) -> bool:
+        """Whether that command is the one of depth `full`, or the same with larger numbers."""
+        asked, given = self.command("full"), shlex.split(command)
+        pairs = zip(asked, given, strict=False)
+        return len(asked) == len(given) and all(_suffices(ours, theirs) for ours, theirs in pairs)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bar:
+    """What the project asks of itself without a claim: the tests that there are, and in words what there is not."""
+
+    says: str
+    tests: tuple[str, ...] = ()
+    note: str = ""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
@@ -102,25 +138,28 @@ def claims() -> list[Claim]:
     """All claims, in the order of the page."""
     table = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
     return [
-        Claim(one["name"], one["says"], one["bar"], one["target"], {at: one[at] for at in DEPTHS if at in one})
+        Claim(
+            one["name"],
+            one["says"],
+            one["bar"],
+            one["target"],
+            {at: one[at] for at in DEPTHS if at in one},
+            one.get("departs", ""),
+        )
         for one in table["claim"]
     ]
+
+
+def bars() -> list[Bar]:
+    """What the project asks of itself, and has no claim."""
+    table = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
+    return [Bar(one["says"], tuple(one.get("tests", [])), one.get("note", "")) for one in table["bar"]]
 
 
 def machine() -> str:
     """What the figures were taken on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
-
-
-def commit() -> str:
-    """Which commit this is, and whether files differ from it, other than those that are written here."""
-    at = _git("describe", "--always", "--exclude=*") or "unknown"
-    return f"{at}-dirty" if _git("status", "--porcelain", "--", ".", ":!docs/evidence.*") else at
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def prove(claim: Claim, depth: str, at: str) -> Result:
@@ -161,28 +200,40 @@ def duration(seconds: int) -> str:
     return f"{seconds / 60:.0f} min" if seconds < two_hours else f"{seconds / 3600:.1f} h"
 
 
-def page(all_claims: list[Claim], results: dict[str, Result], invariants: list[dict[str, Any]]) -> str:
+def page(
+    all_claims: list[Claim],
+    results: dict[str, Result],
+    all_bars: list[Bar],
+    invariants: list[dict[str, Any]],
+    ages: commits.Ages,
+) -> str:
     """The page as text."""
     found = [(claim, results.get(claim.name)) for claim in all_claims]
-    marks = [mark(result) for _, result in found]
-    counts = ", ".join(f"{marks.count(one)} {one.strip('*')}" for one in (SHOWN, NOT_SHOWN, NOT_RUN))
+    marks = [mark(claim, result) for claim, result in found]
+    counts = ", ".join(f"{marks.count(one)} {one.strip('*')}" for one in MARKS)
     lines = [
         HEAD,
-        f"{len(all_claims)} claims: {counts}.",
+        f"{len(all_claims)} claims: {counts}. {age([result for _, result in found if result], ages)}",
         "",
         "| claim | | what the run said | bar |",
         "|---|---|---|---|",
     ]
-    lines += [
-        f"| {claim.says} | {mark(result)} | {result.said if result else ''} | {claim.bar} |" for claim, result in found
-    ]
-    lines += ["", "## How each was run", "", "| command | took | day | commit | machine |", "|---|---|---|---|---|"]
+    for (claim, result), word in zip(found, marks, strict=True):
+        bar = f"{claim.bar}. *Departs*: {claim.departs}" if claim.departs else claim.bar
+        lines.append(f"| {claim.says} | {word} | {result.said if result else ''} | {bar} |")
+    newest = f"`{ages.newest}`, the newest of them" if ages.newest else "the newest of them, which git did not know"
+    lines += ["", AGES_HEAD.format(newest=newest, shipped=" ".join(commits.SHIPPED))]
     for claim, result in found:
         if result is None:
-            lines.append(f"| `{shlex.join(claim.command('full'))}` | not run | | | |")
+            lines.append(f"| `{shlex.join(claim.command('full'))}` | not run | | | | |")
         else:
-            took = duration(result.seconds)
-            lines.append(f"| `{result.command}` | {took} | {result.day} | {result.commit} | {result.machine} |")
+            took, files = duration(result.seconds), ages.changed.get(result.commit, "not known")
+            about = [f"`{result.command}`", took, result.day, result.commit, files, result.machine]
+            lines.append(f"| {' | '.join(map(str, about))} |")
+    lines += ["", BARS_HEAD]
+    for bar in all_bars:
+        where = [*(f"`{test}`" for test in bar.tests), *([bar.note] if bar.note else [])]
+        lines.append(f"| {bar.says} | {', '.join(where)} |")
     lines += ["", INVARIANTS_HEAD]
     for one in invariants:
         checks = ["simulator"] if one.get("simulator") else []
@@ -191,11 +242,32 @@ def page(all_claims: list[Claim], results: dict[str, Result], invariants: list[d
     return "\n".join(lines) + "\n"
 
 
-def mark(result: Result | None) -> str:
-    """How it stands, in a word or two."""
+def mark(claim: Claim, result: Result | None) -> str:
+    """How it stands, in a word or three."""
     if result is None:
         return NOT_RUN
-    return SHOWN if result.passed else NOT_SHOWN
+    if not result.passed:
+        return NOT_SHOWN
+    return SHOWN if claim.is_whole(result.command) and not LEFT_OUT.search(result.said) else LESS_DEEP
+
+
+def age(results: list[Result], ages: commits.Ages) -> str:
+    """On how much of the code that a wheel is made of now the proofs were run, in a sentence."""
+    files = [ages.changed[one.commit] for one in results if one.commit in ages.changed]
+    fresh, lost, newest = files.count(0), len(results) - len(files), ages.newest or commits.UNKNOWN
+    return (
+        f"{len(files) - fresh} ran on older code, of which up to {max(files, default=0)} files have changed until "
+        f"`{newest}`, the newest commit below; {fresh} on the code of that, {lost} on code that git did not know."
+    )
+
+
+def _suffices(asked: str, given: str) -> bool:
+    """Whether a word of a command asks for as much as another."""
+    (name, _, wanted), (other, _, value) = asked.partition("="), given.partition("=")
+    try:
+        return name == other and float(value) >= float(wanted)
+    except ValueError:
+        return asked == given
 
 
 def main() -> int:
@@ -206,7 +278,7 @@ def main() -> int:
     parser.add_argument("--set", nargs="+", default=[], metavar="VARIABLE=VALUE", help="other values; with one --only")
     parser.add_argument("--page", action="store_true", help="write the page from what is known, and run nothing")
     asked = parser.parse_args()
-    everything, results, at = claims(), known(), commit()
+    everything, results = claims(), known()
     unknown = set(asked.only) - {claim.name for claim in everything}
     if unknown:
         parser.error(
@@ -223,16 +295,37 @@ def main() -> int:
             wanted = [wanted[0].at(asked.depth, asked.set)]
         except ValueError as error:
             parser.error(str(error))
-    for claim in wanted:
-        print(f"{claim.name} ...", end=" ", flush=True)
-        result = results[claim.name] = prove(claim, asked.depth, at)
-        print(f"{'shown' if result.passed else 'NOT SHOWN'} in {duration(result.seconds)}: {result.said}", flush=True)
-        order = {claim.name: dataclasses.asdict(results[claim.name]) for claim in everything if claim.name in results}
-        RESULTS.write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
+    recorded = [record(claim, asked.depth, everything, results) for claim in wanted]
     invariants = tomllib.loads(INVARIANTS.read_text(encoding="utf-8"))["invariant"]
-    PAGE.write_text(page(everything, results, invariants), encoding="utf-8")
+    ages = commits.ages({one.commit for one in results.values()})
+    PAGE.write_text(page(everything, results, bars(), invariants, ages), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0 if all(results[claim.name].passed for claim in wanted) else 1
+    return 0 if all(recorded) and all(results[claim.name].passed for claim in wanted) else 1
+
+
+def record(claim: Claim, depth: str, everything: list[Claim], results: dict[str, Result]) -> bool:
+    """Runs a proof and keeps what it said; whether it could, as it is known which code it ran on.
+
+    What has failed is kept all the same, since what an earlier run said is no longer the whole truth.
+    """
+    before = commits.here()
+    if before.endswith(commits.DIRTY):
+        print(f"{claim.name}: not run: files differ from {before.removesuffix(commits.DIRTY)}; commit them first")
+        return False
+    print(f"{claim.name} ...", end=" ", flush=True)
+    result = prove(claim, depth, before)
+    after = commits.here()
+    known = commits.same(before, after)
+    word = mark(claim, result) if result.passed else "NOT SHOWN"
+    print(f"{word} in {duration(result.seconds)}: {result.said}", flush=True)
+    if not known:
+        print(f"{claim.name}: the code was {before} when it began, and {after} when it ended", flush=True)
+        result = dataclasses.replace(result, commit=before + commits.DIRTY)
+    if known or not result.passed:
+        results[claim.name] = result
+        order = {one.name: dataclasses.asdict(results[one.name]) for one in everything if one.name in results}
+        RESULTS.write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
+    return known
 
 
 if __name__ == "__main__":
