@@ -166,8 +166,8 @@ powerloss: $(DEPS) ## cut the power after every write of 2 000 sessions with a S
 	$(if $(SEED),ZJOBS_SEED=$(SEED),ZJOBS_SESSIONS=$(or $(SESSIONS),2000)) $(CARGO) test --locked --quiet --package zjobs-powerloss --test powerloss
 	@echo "proved: $(if $(SEED),session $(SEED),$(or $(SESSIONS),2000) sessions), the power cut after each write: nothing that was confirmed is lost"
 
-fuzz: $(BUILT) ## fuzz each target of rust/fuzz and tests/fuzz, one after the other: SECONDS=600 for each, TARGET= for one
-	$(PY) tools/fuzz.py --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET))
+fuzz: $(BUILT) ## fuzz each target of rust/fuzz and tests/fuzz, one after the other: SECONDS=600 for each, EXECUTIONS= of each, TARGET= for one
+	$(PY) tools/fuzz.py --seconds $(or $(SECONDS),600) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) $(if $(TARGET),--target $(TARGET))
 
 exits: $(BUILT) ## end 1 000 interpreters at random moments: EXITS=, SEED= of the first; another Python: VENV=.venv-3.13 PYTHON=python3.13
 	cd tests && $(abspath $(PY)) -m exits --exits $(or $(EXITS),1000) --seed $(or $(SEED),1) --postgres

@@ -2,9 +2,10 @@
 
 What they learn is kept beside the compiled crates, so that the next run starts where this one ended. An input that
 fails is written into fuzz/regressions/<target>/, where the tests of the Rust targets find it from then on; those in
-Python print what Hypothesis made of it, which becomes an `example` of its test.
+Python print what Hypothesis made of it, which becomes an `example` of its test. An input of theirs is an execution when
+Hypothesis made arguments of its bytes, so that the body of a test ran.
 
-Usage: CARGO_TARGET_DIR=folder python tools/fuzz.py [--seconds 600] [--target NAME]
+Usage: CARGO_TARGET_DIR=folder python tools/fuzz.py [--seconds 600] [--executions NUMBER] [--target NAME]
 """
 
 import argparse
@@ -12,6 +13,7 @@ import importlib.util
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +37,8 @@ class Target:
     name: str
     command: list[str]
     environment: dict[str, str]
+    counts_itself: bool = False
+    """It says how many inputs reached a test, and ends itself when these are enough (`tests/fuzz/tally.py`)."""
 
 
 def kept() -> Path:
@@ -88,49 +92,79 @@ def chosen(only: str | None) -> Iterator[Target]:
     for name in python:
         # Hypothesis makes little of few bytes, so the length grows at once.
         command = [sys.executable, "-m", "fuzz", name, "-len_control=0"]
-        yield Target(name, command, {"PYTHONPATH": str(CLONE / "tests")})
+        yield Target(name, command, {"PYTHONPATH": str(CLONE / "tests")}, counts_itself=True)
 
 
-def fuzz(target: Target, seconds: int) -> int | None:
-    """How many inputs were tried in that time; nothing when one failed."""
+def fuzz(target: Target, seconds: int, enough: int | None) -> int | None:
+    """How many executions there were in that time, or until there were enough; nothing when one failed."""
     learnt, regressions = kept() / "corpus" / target.name, CLONE / "fuzz/regressions" / target.name
     learnt.mkdir(parents=True, exist_ok=True)
     made = not regressions.exists()
     regressions.mkdir(parents=True, exist_ok=True)
     folders = [str(learnt), *(str(one) for one in (CLONE / "fuzz/seeds" / target.name, regressions) if one.exists())]
     limits = [f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=2048", "-max_len=4096"]
+    environment, tally = os.environ | target.environment, kept() / "corpus" / f"{target.name}.tally"
+    if target.counts_itself:
+        tally.unlink(missing_ok=True)
+        environment |= {"ZJOBS_TALLY": str(tally), "ZJOBS_EXECUTIONS": str(enough or "")}
+    elif enough:
+        limits.append(f"-runs={enough}")
     said = ["-print_final_stats=1", "-report_slow_units=30", f"-artifact_prefix={regressions}/"]
     command = [*target.command, *folders, *limits, *said]
     log = kept() / "corpus" / f"{target.name}.log"
     with log.open("wb") as out:
-        done = subprocess.run(command, env=os.environ | target.environment, stdout=out, stderr=out, check=False)
+        done = subprocess.run(command, env=environment, stdout=out, stderr=out, check=False)
     if made and not any(regressions.iterdir()):
         regressions.rmdir()
     said = log.read_text(encoding="utf-8", errors="replace")
-    found = EXECUTED.search(said)
-    if done.returncode != 0 or found is None:
+    count = tallied(tally) if target.counts_itself else executed(said)
+    if done.returncode != 0 or count is None:
         print(said[-6_000:])
         print(f"{target.name}: FAILED; the input is in {regressions.relative_to(CLONE)}", flush=True)
         return None
-    print(f"{target.name}: {int(found[1])} executions", flush=True)
-    return int(found[1])
+    tried, ran = count
+    print(f"{target.name}: {ran} executions" + (f", of {tried} inputs" if tried != ran else ""), flush=True)
+    return ran
+
+
+def executed(said: str) -> tuple[int, int] | None:
+    """The inputs of which libFuzzer says that it tried them; all of them were executed."""
+    found = EXECUTED.search(said)
+    return (int(found[1]), int(found[1])) if found else None
+
+
+def tallied(file: Path) -> tuple[int, int] | None:
+    """The inputs that a target in Python has counted, and those of them that were executed."""
+    return struct.unpack("=QQ", file.read_bytes()) if file.exists() else None
 
 
 def main() -> int:
-    """Exit code 1 when a target failed."""
+    """Exit code 1 when a target failed, or was asked for more than there was time for."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--seconds", type=int, default=600, help="for each target, at most")
+    parser.add_argument("--executions", type=int, help="of each target, which ends then, and fails with fewer")
     parser.add_argument("--target")
     options = parser.parse_args()
     # A list: a target in Rust and one in Python may have the same name.
-    counts = [(target.name, fuzz(target, options.seconds)) for target in chosen(options.target)]
+    counts = [(one.name, fuzz(one, options.seconds, options.executions)) for one in chosen(options.target)]
+    passed, sentence = judge(counts, options.seconds, options.executions)
+    print(f"{'proved' if passed else 'failed'}: {sentence}")
+    return 0 if passed else 1
+
+
+def judge(counts: list[tuple[str, int | None]], seconds: int, enough: int | None) -> tuple[bool, str]:
+    """Whether that is what was asked for, and the sentence."""
     findings = [name for name, count in counts if count is None]
-    total = sum(count or 0 for _, count in counts)
+    clean = [(count, name) for name, count in counts if count is not None]
+    total = sum(count for count, _ in clean)
     if findings:
-        print(f"failed: {', '.join(findings)}; {total} executions of the other targets without a finding")
-        return 1
-    print(f"proved: {len(counts)} targets, {total} executions in {options.seconds} s each, 0 findings")
-    return 0
+        return False, f"{', '.join(findings)}; {total} executions of the other targets without a finding"
+    few = [f"{name} with {count}" for count, name in clean if count < (enough or 1)]
+    if few:
+        return False, f"fewer than {enough or 1} executions in {seconds} s: {', '.join(few)}; 0 findings in {total}"
+    fewest, name = min(clean)
+    until = f"until each had {enough}" if enough else f"in {seconds} s each"
+    return True, f"{len(clean)} targets, {total} executions {until}, the fewest {fewest} of {name}, 0 findings"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Drives the tests of one target with Atheris: ``python -m fuzz cron -max_total_time=60 corpus``."""
+"""Drives the tests of one target with Atheris: ``ZJOBS_TALLY=counts python -m fuzz cron -max_total_time=60 corpus``."""
 
 import inspect
 import sys
 from importlib import import_module
 
 import atheris
+
+from fuzz.tally import driven, of_environment
 
 CODE = ["zjobs", "croniter", "typer", "click", "msgspec"]
 
@@ -20,13 +22,8 @@ def tests(name):
 
 
 def main():
-    """The first byte says which test of the target is meant, so that one run serves all of them."""
-    chosen = tests(sys.argv.pop(1))
-
-    def one(data):
-        if data:
-            chosen[data[0] % len(chosen)](data[1:])
-
+    """Until libFuzzer's limits are reached, or enough inputs have reached a test."""
+    one = driven(tests(sys.argv.pop(1)), of_environment())
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()
 
