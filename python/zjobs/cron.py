@@ -67,7 +67,8 @@ _SECOND = timedelta(seconds=1)
 _SAMPLE = timedelta(hours=12)
 _WEEKDAYS = {name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_NAMES = _WEEKDAYS | {name: number for number, name in enumerate(_MONTHS, 1)}
+# L is the last day that any month has: 5-L goes up to it, and 31-L is a range with one end.
+_NAMES = _WEEKDAYS | {name: number for number, name in enumerate(_MONTHS, 1)} | {"l": 31}
 _RANGE = re.compile(r"(?:^|,)([^,/-]+)-([^,/#-]+)(?:/0*(\d+))?")
 _RANDOM = re.compile(r"(^|[\s,])[rRhH](?=$|[\s,(/])")
 
