@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from cron_oracle import __main__ as whole
 from cron_oracle import chance, compare, peers
 from cron_oracle.expressions import EXPRESSIONS
 from cron_oracle.fields import date_matches, read
 from cron_oracle.rule import Clock, Meaning, moment, next_tick, place
+from cron_oracle.valid import why_not
 from cron_oracle.zones import names, zones
 from zjobs.cron import Schedule
+from zjobs.errors import invalid
 
 HERE = Path(__file__).parent
 
@@ -156,13 +159,46 @@ def test_what_a_peer_makes_of_a_working_day_and_weekdays_is_known(expression):
     assert verdict == peers.AGREES or "takes day and weekday together when one of them is counted" in verdict
 
 
-def test_random_expressions_use_the_whole_language_and_most_are_accepted():
+def test_random_expressions_use_the_whole_language_and_zjobs_takes_those_that_are_some():
     draw = random.Random(1)  # noqa: S311 - not for keys
     made = [chance.expression(draw) for _ in range(3000)]
     for sign in ("L", "W", "#", "?", "/", "-", ",", "sun", "mar", "*/"):
         assert any(sign in text for text in made), sign
-    accepted = sum(_is_accepted(text) for text in made)
-    assert accepted > 2000
+    assert [text for text in made if _is_accepted(text) is (why_not(text) is not None)] == []
+    assert sum(map(_is_accepted, made)) > 2000
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("0 0 * * *", None),
+        ("5-5 0 * * *", "a range with one end"),
+        ("0 0 * * 7-0", "a range with one end"),
+        ("0 0 * * sun-0#2", "a range with one end"),
+        ("0 0 * * SUN-7", None),
+        ("0 0 * * 7-2", None),
+        ("0 0 * jan-1 *", "a range with one end"),
+        ("0 22-5 * * *", None),
+        ("0 22-5/1 * * *", None),
+        ("0 22-5/3 * * *", "a step over the end of a field"),
+        ("0 0 * * fri-tue/2", "a step over the end of a field"),
+        ("0 0 30 2 *", "a day that never comes"),
+        ("0 0 31 apr,6 mon", "a day that never comes"),
+        ("0 0 29 2 *", None),
+        ("0 0 29-31 2 *", None),
+        ("0 0 31,L 2 *", "a day that never comes"),
+        ("0 0 31,L 2,3 *", None),
+        ("0 0 31W 4 *", "a day that never comes"),
+        ("0 0 w29 2 *", None),
+        ("0 0 30-L 2 *", "a day that never comes"),
+        ("0 0 3-L 2 *", None),
+        ("0 0 31-L * *", "a range with one end"),
+        ("0 0 L * *", None),
+    ],
+)
+def test_what_is_no_expression_is_known_and_zjobs_says_the_same(expression, reason):
+    assert why_not(expression) == reason
+    assert _is_accepted(expression) is (reason is None)
 
 
 def _is_accepted(text):
@@ -171,6 +207,34 @@ def _is_accepted(text):
     except ValueError:
         return False
     return True
+
+
+def refuses(told):
+    """A schedule that refuses the expressions of which this says so."""
+
+    def schedule(expression, *rest):
+        if told(expression):
+            raise invalid("cron expression", "must please", expression)
+        return Schedule(expression, *rest)
+
+    return schedule
+
+
+def test_a_random_expression_that_is_refused_or_taken_wrongly_is_found(berlin, monkeypatch):
+    zone, (_, autumn) = berlin
+
+    def found():
+        counts = whole._run_random(zone, autumn, 30, "1 0")
+        return counts.random, counts.refused, [line.split(" '")[0] for line in counts.wrong]
+
+    valid, refused, wrong = found()
+    assert (valid, wrong) == (30, [])
+    assert refused > 0
+    monkeypatch.setattr(whole, "Schedule", refuses(lambda _: True))
+    assert found() == (30, 30 + refused, ["zjobs refuses"] * 30)
+    monkeypatch.setattr(whole, "Schedule", lambda *_: Schedule("0 0 * * *", zone.name))
+    monkeypatch.setattr(whole, "at_place", lambda *_: None)
+    assert found() == (30, 0, ["zjobs takes"] * refused)
 
 
 @pytest.mark.timeout(600)

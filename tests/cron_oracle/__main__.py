@@ -14,6 +14,7 @@ from cron_oracle import chance
 from cron_oracle.compare import Counts, at_place, zone_at_changes
 from cron_oracle.expressions import EXPRESSIONS
 from cron_oracle.rule import Clock, Meaning, place
+from cron_oracle.valid import why_not
 from cron_oracle.zones import Change, Zone, names, version, zones
 from zjobs.cron import Schedule
 from zjobs.errors import Invalid
@@ -69,8 +70,6 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
 def _tell(counts: Counts, found: list[Zone], changes: int, expressions: list[str]) -> int:
     for reason, number in sorted(counts.reasons.items()):
         print(f"{number:>9}  {reason}")
-    if counts.refused:
-        print(f"{counts.refused:>9}  random expressions that zjobs refuses")
     for line in counts.wrong[:_SHOWN]:
         print(f"WRONG {line}")
     if counts.wrong:
@@ -79,8 +78,9 @@ def _tell(counts: Counts, found: list[Zone], changes: int, expressions: list[str
     total = sum(counts.comparisons.values())
     print(
         f"proved: {changes} changes of {len(found)} zones (tzdata {version()}), {len(expressions)} expressions at each "
-        f"and {counts.random} random ones; {total} comparisons, {counts.comparisons['zjobs']} of them with the oracle, "
-        f"all equal; {counts.explained} differences of croniter and cronsim, each explained by a rule"
+        f"and {counts.random} random ones ({counts.refused} more are none and were refused); {total} comparisons, "
+        f"{counts.comparisons['zjobs']} of them with the oracle, all equal; "
+        f"{counts.explained} differences of croniter and cronsim, each explained by a rule"
     )
     return 0
 
@@ -118,13 +118,19 @@ def _random(found: list[Zone], wanted: int, seed: int) -> Iterator[Callable[[], 
 def _run_random(zone: Zone, change: Change, count: int, seed: str) -> Counts:
     draw, counts = random.Random(seed), Counts()
     here = place(zone, change, Clock(zone))
-    for turn in range(count):
+    while counts.random < count:
         expression = chance.expression(draw)
-        counts.random += 1
+        reason, turn = why_not(expression), counts.random
+        counts.random += reason is None
         try:
             schedule = Schedule(expression, zone.name)
-        except Invalid:
+        except Invalid as error:
             counts.refused += 1
+            if reason is None:
+                counts.wrong.append(f"zjobs refuses {expression!r}, which is an expression: {error}")
+            continue
+        if reason is not None:
+            counts.wrong.append(f"zjobs takes {expression!r}, which has {reason}")
             continue
         twice = Schedule(expression, zone.name, "twice") if turn % 3 == 0 else None
         at_place(here, Meaning(expression), (schedule, twice), turn, counts)

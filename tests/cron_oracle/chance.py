@@ -54,7 +54,7 @@ def _day(chance: random.Random) -> str:
     if kind < 0.6:
         return chance.choice(("*", "*", "*", "?"))
     if kind < 0.66:
-        return chance.choice(("L", "l", f"{chance.randint(1, 31)},L", f"{chance.randint(1, 30)}-L"))
+        return chance.choice(("L", "l", f"{chance.randint(1, 31)},L", f"{chance.randint(1, 31)}-L"))
     if kind < 0.72:
         return chance.choice(("{}W", "w{}")).format(chance.randint(1, 31))
     return _field(chance, 1, 31, stars=1, often=(1, 28, 29, 30, 31))

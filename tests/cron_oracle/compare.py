@@ -19,7 +19,9 @@ class Counts:
     comparisons: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
     random: int = 0
+    """Random expressions, those that zjobs refused wrongly among them."""
     refused: int = 0
+    """Random texts that it refused."""
     explained: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
