@@ -68,8 +68,16 @@ def test_a_fault_knows_where_it_is_and_which_lines_must_run():
     assert ("C.f", (3, 4)) in by_lines
 
 
+def tried(script):
+    """What a script prints that tries faults, in a process of its own: trials fork from one without the package."""
+    environment = os.environ | {"PYTHONPATH": f"{HERE / 'tests'}{os.pathsep}{HERE / 'python'}"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_a_fault_is_noticed_survives_or_does_not_import():
-    # In a process of its own: trials fork from one that has not imported the package.
     script = """
         from mutants import trial
         source = trial.source_of("retry")
@@ -78,10 +86,74 @@ def test_a_fault_is_noticed_survives_or_does_not_import():
         for text in (source, faulty, "import no_such_module\\n" + source):
             print(trial.attempt("retry", text, tests, 1).name)
     """
-    environment = os.environ | {"PYTHONPATH": f"{HERE / 'tests'}{os.pathsep}{HERE / 'python'}"}
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.split() == ["SURVIVED", "KILLED", "STILLBORN"], done.stderr
+    assert tried(script) == ["SURVIVED", "KILLED", "STILLBORN"]
+
+
+def test_a_test_that_is_not_there_or_a_process_that_others_end_notices_nothing():
+    script = """
+        from mutants import trial
+        source = trial.source_of("retry")
+        here = "tests/test_retry.py::test_linear_and_constant_follow_their_formula"
+        dies = "import os, signal\\nos.kill(os.getpid(), signal.SIGKILL)\\n"
+        nowhere = "tests/test_retry.py::test_nothing"
+        for before, test in (("", nowhere), ("", "tests/none.py"), (dies, here)):
+            try:
+                print(trial.attempt("retry", before + source, [test], 1).name)
+            except trial.RigError as error:
+                print(error)
+        trial._pytest = None
+        try:
+            print(trial.attempt("retry", source, [here], 1).name)
+        except trial.RigError as error:
+            print(error)
+    """
+    told = "the tests ended with status {}, which is no failure of one of them: {}"
+    here = "tests/test_retry.py::test_linear_and_constant_follow_their_formula"
+    assert tried(script) == [
+        told.format(4, "tests/test_retry.py::test_nothing"),
+        told.format(4, "tests/none.py"),
+        told.format(-9, here),
+        told.format(70, here),
+    ]
+
+
+def test_a_fault_is_noticed_by_tests_that_do_not_import_by_ctrl_c_and_by_an_end_that_does_not_come(tmp_path):
+    (tmp_path / "test_extra.py").write_text("from zjobs.retry import EXTRA\n\n\ndef test_it():\n    EXTRA()\n", "utf-8")
+    script = f"""
+        from mutants import trial
+        trial._LEAST_SECONDS = 5
+        source = trial.source_of("retry")
+        for rest in (
+            "EXTRA = lambda: 1",
+            "",
+            "def EXTRA():\\n    raise KeyboardInterrupt",
+            "def EXTRA():\\n    while True: pass",
+        ):
+            print(trial.attempt("retry", source + rest, ["{tmp_path}/test_extra.py"], 0).name)
+        trial._MOST_WAITING = 4
+        waits = "def EXTRA():\\n    import time\\n    time.sleep(60)"
+        print(trial.attempt("retry", source + waits, ["{tmp_path}/test_extra.py"], 60).name)
+    """
+    assert tried(script) == ["SURVIVED", "KILLED", "KILLED", "KILLED", "KILLED"]
+
+
+def test_the_module_as_it_is_must_survive_before_any_fault_is_believed():
+    script = """
+        from mutants import trial
+        base = trial.Baseline({"tests/test_retry.py::test_linear_and_constant_follow_their_formula": 0.1}, {}, True)
+        trial.control("retry", base)
+        print("it survived")
+        original = trial.source_of
+        faulty = original("retry").replace("delay_seconds: float = 60", "delay_seconds: float = 61")
+        for text in (faulty, "import no_such_module"):
+            trial.source_of = lambda module: text
+            try:
+                trial.control("retry", base)
+            except trial.RigError as error:
+                print(error)
+    """
+    told = "the module as it is ended as a fault would: "
+    assert tried(script) == ["it survived", f"{told}killed", f"{told}does not import"]
 
 
 def test_each_listed_survivor_can_still_be_made_has_a_reason_and_stands_once():

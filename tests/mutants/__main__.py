@@ -49,9 +49,9 @@ def main(arguments: list[str]) -> int:
     killed = sum(count for _, count, _ in results)
     new = [line for _, _, lines in results for line in lines]
     for line in new:
-        print(f"NEW SURVIVOR {line}")
+        print(line)
     if new:
-        print(f"{len(new)} faults that no test notices and no reason explains")
+        print(f"{len(new)} lines above are neither a fault that a test notices nor one with a reason")
         return 1
     if asked.matching:
         return 0
@@ -64,13 +64,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
-    """How many faults were made and noticed, and those that are neither noticed nor listed."""
+def _ready(module: str) -> trial.Baseline:
+    """The tests of a module, which pass without a fault, and pass when they are tried as with a fault.
+
+    Raises:
+        RigError: They do not.
+    """
     files = listed.TESTS[module]
     with tempfile.TemporaryDirectory() as scratch:
         base = trial.baseline(module, files, Path(scratch))
     if not base.passed:
-        return 0, 0, [f"{module}: its tests fail without a fault: {' '.join(files)}"]
+        raise trial.RigError(f"its tests fail without a fault: {' '.join(files)}")
+    trial.control(module, base)
+    return base
+
+
+def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
+    """How many faults were made and noticed, and those that are neither noticed nor listed."""
+    try:
+        base = _ready(module)
+    except trial.RigError as error:
+        return 0, 0, [f"{module}: {error}"]
     known = {survivor.key: survivor for survivor in listed.survivors() if survivor.module == module}
     made = killed = equal = 0
     new: list[str] = []
@@ -80,7 +94,11 @@ def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
         if matching not in change.before:
             continue
         tests = base.reaching(change.lines)
-        end = trial.attempt(module, change.source, tests, sum(base.seconds[test] for test in tests))
+        try:
+            end = trial.attempt(module, change.source, tests, sum(base.seconds[test] for test in tests))
+        except trial.RigError as error:
+            new.append(f"NOT TRIED {_told(module, change, reached=True)}: {error}")
+            continue
         if end is End.STILLBORN:
             continue
         made += 1
@@ -90,7 +108,8 @@ def _try(module: str, matching: str) -> tuple[int, int, list[str]]:
         used.add(change.key)
         equal += change.key in known and not known[change.key].accepted
         if change.key not in known:
-            new.append(_told(module, change, reached=any(line in base.tests for line in change.lines)))
+            told = _told(module, change, reached=any(line in base.tests for line in change.lines))
+            new.append(f"NEW SURVIVOR {told}")
             print(f"  {new[-1]}", file=sys.stderr, flush=True)
     if matching:
         return made, killed, new

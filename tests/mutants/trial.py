@@ -40,6 +40,10 @@ class End(Enum):
     STILLBORN = "does not import"
 
 
+class RigError(Exception):
+    """A trial ended in a way that says nothing about the fault."""
+
+
 @dataclass
 class Baseline:
     """The tests of a module without a fault: how long each takes, and which lines it runs."""
@@ -56,6 +60,19 @@ class Baseline:
         found = {test for line in lines for test in self.tests.get(line, [])}
         on_import = "" in found
         return sorted(self.seconds if on_import or not found else found, key=lambda test: self.seconds.get(test, 0.0))
+
+
+class _Told:
+    """Sees that a fault stops pytest: a module of tests does not import any more, or Ctrl-C comes out of a test."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.stopped |= report.failed
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.stopped = True
 
 
 class _Watch:
@@ -101,7 +118,11 @@ def baseline(module: str, files: list[str], scratch: Path) -> Baseline:
 
 
 def attempt(module: str, source: str, tests: list[str], seconds: float) -> End:
-    """Whether one of these tests notices the fault."""
+    """Whether one of these tests notices the fault.
+
+    Raises:
+        RigError: None has failed, and they did not pass: they were not found, or the process was killed by others.
+    """
 
     def run() -> int:
         sys.meta_path.insert(0, _Finder(module, source))
@@ -109,16 +130,36 @@ def attempt(module: str, source: str, tests: list[str], seconds: float) -> End:
             import zjobs  # noqa: F401, PLC0415 - here, with the fault in it
         except BaseException:  # noqa: BLE001 - whatever the fault breaks
             return _NO_IMPORT
+        told = _Told()
         # A test that waits for what never comes.
-        return _pytest(tests, [], "-o", f"timeout={_LEAST_WAITING + 10 * seconds:.0f}")
+        code = _pytest(tests, [told], "-o", f"timeout={_LEAST_WAITING + 10 * seconds:.0f}")
+        return int(pytest.ExitCode.TESTS_FAILED) if told.stopped else code
 
     code = _forked(run, _LEAST_SECONDS + 10 * seconds)
-    if code == _NO_IMPORT:
-        return End.STILLBORN
-    return End.SURVIVED if code == 0 else End.KILLED
+    if code not in _ENDS:
+        raise RigError(f"the tests ended with status {code}, which is no failure of one of them: {' '.join(tests[:3])}")
+    return _ENDS[code]
 
 
-_NO_IMPORT = 77
+def control(module: str, base: Baseline) -> None:
+    """Tries the module as it is, which is no fault, in the way of all faults.
+
+    Raises:
+        RigError: It did not survive, so the end of a fault would say nothing either.
+    """
+    end = attempt(module, source_of(module), base.reaching(()), sum(base.seconds.values()))
+    if end is not End.SURVIVED:
+        raise RigError(f"the module as it is ended as a fault would: {end.value}")
+
+
+_NO_IMPORT, _RAISED = 77, 70
+_TIMED_OUT = -signal.SIGXCPU
+_ENDS = {
+    int(pytest.ExitCode.OK): End.SURVIVED,
+    int(pytest.ExitCode.TESTS_FAILED): End.KILLED,
+    _TIMED_OUT: End.KILLED,
+    _NO_IMPORT: End.STILLBORN,
+}
 
 
 def _path(module: str) -> Path:
@@ -171,10 +212,10 @@ def _pytest(tests: list[str], extra: list[object], *more: str) -> int:
 
 
 def _forked(run: Callable[[], int], seconds: float) -> int:
-    """What a function returns in a process of its own; a process that is killed has failed."""
+    """What a function returns in a process of its own, or the signal that ended it, below zero."""
     child = os.fork()
     if child == 0:
-        code = 1
+        code = _RAISED
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
             os.setsid()
@@ -186,16 +227,16 @@ def _forked(run: Callable[[], int], seconds: float) -> int:
             traceback.print_exc()
         finally:
             os._exit(code)
-    until = time.monotonic() + _MOST_WAITING
+    until, late = time.monotonic() + _MOST_WAITING, False
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
         if time.monotonic() > until:
             os.killpg(child, signal.SIGKILL)
-            until += _MOST_WAITING
+            until, late = until + _MOST_WAITING, True
         time.sleep(0.01)
     # What the tests started and a fault left behind.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(status)
+    return _TIMED_OUT if late else os.waitstatus_to_exitcode(status)
