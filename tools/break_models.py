@@ -4,7 +4,7 @@
     tools/break_models.py TARGET --only WORD
 
 A model that still holds without the line that it is there for shows nothing. The breaks are made in a copy of the
-sources, below TARGET.
+sources, below TARGET. The models that have no break are named there, and counted among what was not run.
 """
 
 import argparse
@@ -15,21 +15,26 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from sources import copy_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = Path("rust/models")
-CARGO = ["cargo", "build", "--locked", "--quiet", "--profile", "test", "--features", "loom", "--bin", "loom-models"]
+CHECKERS = ("loom", "shuttle")
+CARGO = ["cargo", "build", "--locked", "--quiet", "--profile", "test"]
 # A schedule of a broken engine may never end.
 PATIENCE = 300
 
 
-def run(command: list[str], place: Path, target: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], place: Path, target: Path, patience: float | None = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     """One command in the copy's package of models."""
-    env = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
+    own = {"CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0", "SHUTTLE_SILENCE_WARNINGS": "1"}
+    env = os.environ | own
     return subprocess.run(
-        command, cwd=place / MODELS, env=env, check=False, capture_output=True, text=True, timeout=PATIENCE
+        command, cwd=place / MODELS, env=env, check=False, capture_output=True, text=True, timeout=patience
     )
 
 
@@ -43,23 +48,34 @@ def broken(text: str, edits: list[list[str]]) -> str:
     return text
 
 
-def models(place: Path, target: Path) -> list[str]:
-    """The names of all models."""
-    listed = run([str(target / "debug" / "loom-models"), "--list"], place, target)
-    return listed.stdout.splitlines()
+def program(checker: str, target: Path) -> str:
+    """Where the models of that checker are."""
+    return str(target / "debug" / f"{checker}-models")
 
 
-def build(place: Path, target: Path) -> None:
+def models(place: Path, target: Path) -> list[tuple[str, str]]:
+    """The names of all models, with their checkers."""
+    listed = {checker: run([program(checker, target), "--list"], place, target).stdout for checker in CHECKERS}
+    return [(checker, name) for checker, names in listed.items() for name in names.splitlines()]
+
+
+def breaks() -> tuple[list[dict[str, Any]], list[str]]:
+    """All breaks, each with the checker of its model, and the models that have none."""
+    table = tomllib.loads((ROOT / MODELS / "breaks.toml").read_text(encoding="utf-8"))
+    return [{"checker": "loom"} | one for one in table["break"]], table["unbroken"]
+
+
+def build(checker: str, place: Path, target: Path) -> None:
     """Builds the copy, which must compile."""
-    done = run(CARGO, place, target)
+    done = run([*CARGO, "--features", checker, "--bin", f"{checker}-models"], place, target, patience=None)
     if done.returncode != 0:
         raise SystemExit(f"the copy does not build:\n{done.stderr}")
 
 
-def fails(name: str, place: Path, target: Path) -> bool:
+def fails(checker: str, name: str, place: Path, target: Path) -> bool:
     """Whether that model, and no other part of the program, fails."""
     try:
-        done = run([str(target / "debug" / "loom-models"), "--only", name], place, target)
+        done = run([program(checker, target), "--only", name], place, target)
     except subprocess.TimeoutExpired:
         return False
     # A panic in a panic aborts; the model that was begun last is the one.
@@ -68,7 +84,7 @@ def fails(name: str, place: Path, target: Path) -> bool:
 
 
 def main() -> int:
-    """Runs the breaks; 1 when a model holds though its engine is broken, or has no break."""
+    """Runs the breaks; 1 when a model holds though its engine is broken, has no break, or none was meant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path)
     parser.add_argument("--only", default="")
@@ -92,27 +108,40 @@ def forget_crates(target: Path) -> None:
 
 def show(place: Path, target: Path, only: str) -> int:
     """Makes each break and runs its model."""
-    build(place, target)
-    breaks = tomllib.loads((ROOT / MODELS / "breaks.toml").read_text(encoding="utf-8"))["break"]
-    blind = sorted(set(models(place, target)) ^ {one["model"] for one in breaks})
-    for name in blind:
-        print(f"no break for this model, or no model for this break: {name}")
-    chosen = [one for one in breaks if only in one["model"]]
+    for checker in CHECKERS:
+        build(checker, place, target)
+    known, unbroken = breaks()
+    there = models(place, target)
+    named = {(one["checker"], one["model"]) for one in known}
+    blind = sorted({one for one in there if one[1] not in unbroken} ^ named)
+    for checker, name in blind:
+        print(f"no break for this model of {checker}, or no model for this break: {name}")
+    chosen = [one for one in known if only in one["model"]]
     for one in chosen:
         began = time.monotonic()
-        file = place / one["file"]
+        file, model = place / one["file"], (one["checker"], one["model"])
         sound = file.read_text(encoding="utf-8")
         file.write_text(broken(sound, one["edits"]), encoding="utf-8")
-        build(place, target)
-        seen = fails(one["model"], place, target)
+        build(one["checker"], place, target)
+        seen = fails(*model, place, target)
         file.write_text(sound, encoding="utf-8")
         print(f"{'fails' if seen else 'HOLDS'}: {one['model']} ({time.monotonic() - began:.0f} s)", flush=True)
         if not seen:
-            blind.append(one["model"])
-    if blind:
+            blind.append(model)
+    if blind or not chosen:
         return 1
-    print(f"proved: {len(chosen)} breaks of the engine, each made the model fail that is there for it")
+    print(sentence([(one["checker"], one["model"]) for one in chosen], there))
     return 0
+
+
+def sentence(chosen: list[tuple[str, str]], there: list[tuple[str, str]]) -> str:
+    """What is proved."""
+    counts = [f"{sum(checker == one for one, _ in chosen)} of {checker}" for checker in CHECKERS]
+    left = len(there) - len(chosen)
+    return (
+        f"proved: {len(chosen)} breaks of the engine, one for each of {' and '.join(counts)}, each made the model fail "
+        f"that is there for it; not run: {f'{left} others' if left else 'none'}"
+    )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 //! The store is one in memory, one in a SQLite file, or both at once ([`Ground`]).
 //!
 //! Time, chance, threads and the store's failures belong to the seed, so a run that goes wrong can be repeated exactly.
-//! After every commit an oracle that knows only the invariants judges what changed; when the faults have stopped it
-//! judges that everything settles. To prove that the oracle sees, every invariant can be broken on purpose
-//! ([`Bug`]), and [`hunt`] looks for the seed that shows it.
+//! After every commit that says it changed a row, and one in sixteen of the others, an oracle that knows only the
+//! invariants judges what changed; when the faults have stopped it judges that everything settles. To prove that the
+//! oracle sees, every invariant can be broken on purpose ([`Bug`]), and [`hunt`] looks for the seed that shows it.
 
 mod bug;
 mod client;

@@ -1,7 +1,7 @@
 //! Many schedules of a whole engine: producers, slots, cancels and a stop at once.
 //!
-//! `shuttle-models [--random 20000] [--pct 4000] [--seed 1] [--only WORD]`: the last line says what was proved. A schedule that
-//! fails is printed as a text; `--replay TEXT --only WORD` runs it again.
+//! `shuttle-models [--list] [--random 20000] [--pct 4000] [--seed 1] [--only WORD]`: the last line says what was proved. A
+//! schedule that fails is printed as a text; `--replay TEXT --only WORD` runs it again.
 
 mod engine;
 mod line;
@@ -34,6 +34,12 @@ fn wanted() -> Result<Wanted, String> {
     let mut wanted = Wanted { random: 20_000, pct: 4_000, seed: 1, replay: None, only: String::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--list" {
+            for (name, _) in models() {
+                println!("{name}");
+            }
+            std::process::exit(0);
+        }
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         let number = || value.parse().map_err(|_| format!("{value} is no number"));
         match word.as_str() {
@@ -42,7 +48,11 @@ fn wanted() -> Result<Wanted, String> {
             "--seed" => wanted.seed = value.parse().map_err(|_| format!("{value} is no number"))?,
             "--replay" => wanted.replay = Some(value),
             "--only" => wanted.only = value,
-            _ => return Err(format!("{word} is unknown; there are --random, --pct, --seed, --replay and --only")),
+            _ => {
+                return Err(format!(
+                    "{word} is unknown; there are --list, --random, --pct, --seed, --replay and --only"
+                ));
+            }
         }
     }
     Ok(wanted)
