@@ -120,7 +120,9 @@ fn bugs(ground: Ground) -> bool {
     }
     if all {
         println!(
-            "proved: {count} of {count} deliberate bugs found on {}, the rarest after {most} seeds",
+            "proved: {count} of {} deliberate bugs hunted on {}, each found, the rarest after {most} seeds; the others are \
+             shown by known seeds or on another store (tests/engine/sim.rs)",
+            Bug::ALL.len(),
             ground.name()
         );
     }
