@@ -211,7 +211,8 @@ def test_of_two_calls_the_newer_one_lifts_what_its_options_exclude():
         "unique_key": None,
     }
     assert newer({"unique_key": "k"}, {"unique_by": ["args"]}) == {"unique_by": ["args"]}
-    assert newer({"unique_key": "k"}, {"unique_by": ()}) == {"unique_key": "k", "unique_by": ()}
+    for nothing in ((), []):
+        assert newer({"unique_key": "k"}, {"unique_by": nothing}) == {"unique_key": "k", "unique_by": nothing}
     assert before == {"queue": "mail", "schedule_in": 60, "unique_by": ("args",), "unique_period": 60}
 
 

@@ -111,6 +111,18 @@ def test_keys_are_derived_from_worker_queue_and_chosen_arguments(jobs):
     assert not mail.options(unique_by=()).enqueue(1, "a").conflict
 
 
+def test_a_key_of_one_s_own_goes_with_an_empty_unique_by(jobs):
+    app = jobs()
+
+    @app.worker(unique_by=("worker",))
+    def act() -> None:
+        pass
+
+    for nothing in ((), []):
+        assert act.options(unique_key="k").options(unique_by=nothing).enqueue().unique_key == "k"
+        assert app.enqueue("act", unique_by=nothing, unique_key="k").conflict
+
+
 def test_the_order_of_arguments_makes_no_key(jobs):
     app = jobs()
     first = app.enqueue("a", {"x": 1, "y": [2]}, unique_by=("args",))

@@ -254,7 +254,7 @@ def newer(before: CallOptions, given: CallOptions) -> CallOptions:
 def _lifted(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What goes because of these options: of two that exclude each other the newer one stays."""
     for one, other, lifted in _RIVALS:
-        if changes.get(one) not in (None, ()) and other not in changes:
+        if changes.get(one) not in (None, (), []) and other not in changes:
             yield lifted
 
 

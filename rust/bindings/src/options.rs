@@ -69,7 +69,9 @@ impl Options {
         if present("scheduled_at")? && present("schedule_in")? {
             return Err(invalid("schedule_in", "excludes scheduled_at; give one of them", "both"));
         }
-        if present("unique_key")? && present("unique_by")? {
+        // An empty one says that no key is derived, which a key of the caller's own says as well.
+        let derives = given.get_item("unique_by")?.is_some_and(|words| words.is_truthy().unwrap_or(true));
+        if present("unique_key")? && derives {
             return Err(invalid("unique_by", "excludes unique_key; give one of them", "both"));
         }
         for (name, value) in given {
