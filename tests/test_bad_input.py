@@ -192,6 +192,10 @@ TABLE = {
     ),
     "unique by a name with NUL": (enqueue(unique_by=("worker", "a\0")), None),
     "unique by text": (enqueue(unique_by="worker"), "unique_by must be a tuple of texts, such as ('a',) (got worker)"),
+    "unique by an argument that there is not": (
+        lambda app: app.send.options(unique_by=("worker", "too")).enqueue("x"),
+        "unique_by must be made of worker, queue, args, to, times, as its worker takes them (got too)",
+    ),
     "period of nothing": (
         enqueue(unique_period=60),
         "unique_period needs unique_by, such as ('worker', 'args') (got no unique_by)",
@@ -273,6 +277,14 @@ TABLE = {
     "cron twice": (lambda app: app.register_cron("nightly", "@daily", "send", {"to": "x"}), None),
     "cron with wrong arguments": (lambda app: app.register_cron("c", "@daily", "send", {"to": 5}), None),
     "cron with a bad option": (lambda app: app.register_cron("c", "@daily", "send", {"to": "x"}, max_attempts=0), None),
+    "cron with an unknown option": (
+        lambda app: app.register_cron("c", "@daily", "send", {"to": "x"}, retries=3),
+        None,
+    ),
+    "cron by an argument that there is not": (
+        lambda app: app.register_cron("c", "@daily", "send", {"to": "x"}, unique_by=("too",)),
+        None,
+    ),
     "cron of a bad worker": (lambda app: app.register_cron("c", "@daily", "a b"), f"worker {NAME} (got 'a b')"),
     # By hand.
     "job zero": (lambda app: app.get(0), "job must be a whole number from 1 to 9223372036854775807 (got 0)"),

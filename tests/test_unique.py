@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from zjobs import Constant, Invalid, JobContext, JobState, UniqueStrategy
+from zjobs import Constant, Invalid, JobContext, JobOpts, JobState, UniqueStrategy, WorkerDef
 
 CANCEL = UniqueStrategy.CANCEL_EXISTING
 
@@ -111,6 +111,31 @@ def test_keys_are_derived_from_worker_queue_and_chosen_arguments(jobs):
     assert not mail.options(unique_by=()).enqueue(1, "a").conflict
 
 
+def test_a_key_of_an_argument_that_the_worker_does_not_take_is_refused(jobs):
+    app = jobs()
+
+    def sync(ctx: JobContext, user_id: int, queue: str = "") -> None:
+        pass
+
+    rule = r"^unique_by must be made of worker, queue, args, user_id, as its worker takes them \(got {}\)$"
+    for slip in ("user_ID", "ctx"):
+        with pytest.raises(Invalid, match=rule.format(slip)):
+            app.worker(unique_by=("worker", slip))(sync)
+    assert app.workers == ()
+    worker = app.worker(unique_by=("worker", "user_id"))(sync)
+    assert [worker.enqueue(number).id for number in (1, 2, 1)] == [1, 2, 1]
+    slip = {"unique_by": ("user_ID",)}
+    with pytest.raises(Invalid, match=rule.format("user_ID")):
+        worker.options(**slip).enqueue(1)
+    with pytest.raises(Invalid, match=rule.format("user_ID")):
+        app.enqueue("sync", {"user_id": 1}, **slip)
+    with pytest.raises(Invalid, match=rule.format("user_ID")):
+        app.enqueue_many([worker.options(**slip).job(1)])
+    with pytest.raises(Invalid, match=rule.format("user_ID")):
+        app.register_cron("hourly", "@hourly", worker, {"user_id": 1}, **slip)
+    assert app.count() == 2
+
+
 def test_a_key_of_one_s_own_goes_with_an_empty_unique_by(jobs):
     app = jobs()
 
@@ -121,6 +146,35 @@ def test_a_key_of_one_s_own_goes_with_an_empty_unique_by(jobs):
     for nothing in ((), []):
         assert act.options(unique_key="k").options(unique_by=nothing).enqueue().unique_key == "k"
         assert app.enqueue("act", unique_by=nothing, unique_key="k").conflict
+
+
+def test_any_word_makes_a_key_where_nobody_knows_what_the_worker_takes(jobs):
+    app = jobs()
+
+    @app.worker(unique_by=("worker", "user"))
+    def takes_all(**more: int) -> None:
+        pass
+
+    app.register_worker(WorkerDef("whole", lambda args: None, JobOpts(unique_by=("user",))))
+    assert [takes_all.enqueue(user=number).conflict for number in (1, 2, 1)] == [False, False, True]
+    assert [app.enqueue("whole", {"user": number}).conflict for number in (1, 2, 1)] == [False, False, True]
+    by = {"unique_by": ("worker", "user")}
+    assert [app.enqueue("elsewhere", {"user": number}, **by).conflict for number in (1, 2, 1)] == [False, False, True]
+
+
+def test_an_argument_that_is_left_out_is_not_its_default(jobs):
+    app = jobs()
+
+    @app.worker(unique_by=("worker", "args"))
+    def sync(user: int, depth: int | None = 0) -> None:
+        pass
+
+    assert not sync.enqueue(1).conflict
+    assert not sync.enqueue(1, depth=0).conflict
+    named = sync.options(unique_by=("worker", "user", "depth"))
+    assert not named.enqueue(1).conflict
+    assert not named.enqueue(1, depth=0).conflict
+    assert named.enqueue(1, depth=None).conflict
 
 
 def test_the_order_of_arguments_makes_no_key(jobs):

@@ -180,6 +180,14 @@ def test_the_engine_encodes_scalars_and_hands_text_on_unread():
     assert typed(add).takes_text is False
 
 
+def test_the_engine_knows_all_that_a_worker_takes_where_it_is_known():
+    assert typed(add).arguments == ("a", "b")
+    assert typed(with_context).arguments == ("a",)
+    assert typed(lambda: None, "w").arguments == ()
+    assert typed(lambda a, **more: None, "w").arguments is None
+    assert Registered.low_level(WorkerDef("w", low)).arguments is None
+
+
 def test_the_engine_knows_the_strategies_of_its_own():
     assert typed(add).backoff is not None
     assert typed(add, retry_strategy=divmod).backoff is None

@@ -432,8 +432,12 @@ class Engine:
         takes_text: bool = False,
         shape: Shape | None = None,
         backoff: Backoff | None = None,
+        arguments: Sequence[str] | None = None,
     ) -> None:
-        """Makes a worker known. ``invoke(args_bytes, ctx)`` runs it; ``options`` are the options of its jobs."""
+        """Makes a worker known. ``invoke(args_bytes, ctx)`` runs it; ``options`` are the options of its jobs.
+
+        ``arguments`` are the names of all that it takes, where that is known.
+        """
     def enqueue(self, worker: str, args: _Args = None, **options: Any) -> Job:  # noqa: ANN401 - checked one by one
         """Enqueues one job; ``args`` is what its worker takes or JSON text."""
     def prepare(self, worker: str, args: _Args = None, **options: Any) -> Prepared:  # noqa: ANN401 - as `enqueue`

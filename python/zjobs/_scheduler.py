@@ -53,13 +53,13 @@ class Scheduler:
         self._begin()
         self._changed.set()
 
-    def check(self, worker: str, args: object) -> None:
-        """Proves that a schedule's arguments fit its worker.
+    def check(self, worker: str, args: object, options: Mapping[str, Any]) -> None:
+        """Proves that a schedule's arguments and options fit its worker.
 
         Raises:
             Invalid: They do not.
         """
-        self._payload(worker, args)
+        self._engine.prepare(worker, args, **options)
 
     def remove(self, name: str) -> None:
         """Forgets an entry here."""

@@ -59,7 +59,7 @@ class Schedules:
             Invalid: The expression, the zone or another value breaks its rule, or the name is taken here.
         """
         called = worker.name if isinstance(worker, Worker) else worker
-        self._scheduler.check(called, args)
+        self._scheduler.check(called, args, options)
         schedule = Schedule(cron_expr, timezone, on_repeat)
         opts = JobOpts(**options)
         entry = CronEntry(

@@ -167,7 +167,10 @@ class JobOpts:
         schedule_in: How long from now it is due; kept in seconds.
         unique_key: An idempotency key of your own. Excludes ``unique_by``.
         unique_strategy: What happens when a live job has the key.
-        unique_by: Derives the key from these fields: ``worker``, ``queue``, ``args``, or names of arguments.
+        unique_by: Derives the key from these fields: ``worker``, ``queue``, ``args``, or names of arguments, which a
+            worker known here must take. What a call leaves out counts as left out, not as its default: by ``args``,
+            ``f.enqueue(1)`` and ``f.enqueue(1, full=False)`` are two jobs, and by name an argument that is left out
+            is the same as ``None``.
         unique_period: Adds a time bucket of this length to a derived key; kept in seconds.
         timeout_seconds: The limit of one attempt, in seconds; ``None`` is no limit.
         meta: A JSON object of yours.

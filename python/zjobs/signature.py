@@ -48,6 +48,7 @@ class Signature:
         "_positional",
         "_raw",
         "_shape",
+        "arguments",
         "shape",
     )
 
@@ -65,6 +66,7 @@ class Signature:
         self._decode = codec.decoder(_struct(taken, hints, strict=not extras))
         self._raw = codec.decoder(dict[str, msgspec.Raw])
         self._extras = _Extras(hints[extras[0]]) if extras else None
+        self.arguments = None if extras else tuple(p.name for p in taken)
         self.shape = None if extras else _scalar_shape(taken, hints)
 
     @classmethod

@@ -220,6 +220,7 @@ class Supervisor(AsyncControl, Schedules):
             takes_text=registered.takes_text,
             shape=registered.shape,
             backoff=registered.backoff,
+            arguments=registered.arguments,
         )
 
     @property

@@ -143,6 +143,11 @@ class Registered:
         return self._signature.shape if isinstance(self._signature, Signature) else None
 
     @property
+    def arguments(self) -> tuple[str, ...] | None:
+        """The names of all arguments that it takes; ``None`` where anything may be given."""
+        return self._signature.arguments if isinstance(self._signature, Signature) else None
+
+    @property
     def takes_text(self) -> bool:
         """Whether ``bytes`` are JSON text that its handler takes unread."""
         return isinstance(self._signature, PayloadSignature) and self._signature.takes_text

@@ -109,8 +109,9 @@ impl Engine {
     }
 
     /// Makes a worker known. `invoke(args_bytes, ctx)` runs it; `payload(args)` and, where there is one, `shape` make
-    /// its JSON text, which a worker that `takes_text` gets as it was given; `options` are the options of its jobs.
-    #[pyo3(signature = (name, invoke, payload, worker, options, *, coroutine, sync_ack, takes_text=false, shape=None, backoff=None))]
+    /// its JSON text, which a worker that `takes_text` gets as it was given; `options` are the options of its jobs, and
+    /// `arguments` the names of all that it takes, where that is known.
+    #[pyo3(signature = (name, invoke, payload, worker, options, *, coroutine, sync_ack, takes_text=false, shape=None, backoff=None, arguments=None))]
     #[expect(clippy::too_many_arguments, reason = "one keyword for each part of a registration")]
     fn register(
         &self,
@@ -124,10 +125,11 @@ impl Engine {
         takes_text: bool,
         shape: Option<Py<Shape>>,
         backoff: Option<&Bound<'_, Backoff>>,
+        arguments: Option<Vec<String>>,
     ) -> PyResult<()> {
         self.core.check_fork()?;
         let name = Name::worker(name).map_err(raised)?;
-        let options = Options::new(Name::queue("default").map_err(raised)?).merged(options)?;
+        let options = Options::new(Name::queue("default").map_err(raised)?).taking(arguments).merged(options)?;
         let registration = Registration {
             lane: if coroutine { Lane::Loop } else { Lane::Thread },
             backoff: backoff.map_or_else(backoff::Backoff::default, |backoff| backoff.get().inner),

@@ -1,5 +1,6 @@
 //! The options of one enqueue: per call > per worker > defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -42,6 +43,8 @@ pub(crate) struct Options {
     unique_period: Option<Duration>,
     meta: Option<Payload>,
     tags: Vec<Name>,
+    /// What a key may be derived from; `None` when the worker's arguments are not known.
+    keyed_by: Option<Arc<[String]>>,
 }
 
 impl Options {
@@ -58,7 +61,17 @@ impl Options {
             unique_period: None,
             meta: None,
             tags: Vec::new(),
+            keyed_by: None,
         }
+    }
+
+    /// These options for a worker that takes just these arguments: a key is derived from no others.
+    pub(crate) fn taking(self, arguments: Option<Vec<String>>) -> Self {
+        let own = |names: Vec<String>| {
+            let fields = ["worker", "queue", "args"].map(str::to_owned);
+            fields.iter().cloned().chain(names.into_iter().filter(|name| !fields.contains(name))).collect()
+        };
+        Self { keyed_by: arguments.map(own), ..self }
     }
 
     /// These options with those of `given` in their place. A time, or a key, of one kind lifts the other kind.
@@ -114,6 +127,13 @@ impl Options {
                     .iter()
                     .try_for_each(|word| limits::label(name, word, limits::UNIQUE_KEY_BYTES))
                     .map_err(raised)?;
+                if let Some(known) = &self.keyed_by
+                    && let Some(unknown) = words.iter().find(|word| !known.contains(word))
+                {
+                    // An argument that is not there counts as null: by a slip of the pen all jobs would be one.
+                    let rule = format!("must be made of {}, as its worker takes them", known.join(", "));
+                    return Err(invalid(name, &rule, unknown));
+                }
                 self.unique_by = words.iter().map(|word| Field::parse(word)).collect();
                 if !self.unique_by.is_empty() {
                     self.unique_key = None;
