@@ -83,6 +83,41 @@ def test_memory_that_runs_out_fails_the_job_and_nothing_else(run_script):
     assert done.returncode == 0
 
 
+def test_memory_that_runs_out_as_a_job_is_handed_over_fails_the_job_and_leaves_its_slot(run_script):
+    done = run_script("""
+        import ctypes, resource, zjobs
+        # Each large block is a mapping of its own, and what is freed is not there for the next.
+        MMAP_THRESHOLD, ARENA_MAX = -3, -8
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 65536)
+        ctypes.CDLL(None).mallopt(ARENA_MAX, 1)
+        jobs = zjobs.Supervisor(queues={"default": 1})
+
+        @jobs.worker(max_attempts=1)
+        def big(text: str) -> None:
+            pass
+
+        @jobs.worker(keep_result=True)
+        def modest() -> str:
+            return "fine"
+
+        with jobs:
+            jobs.wait(modest.enqueue(), 30)
+            jobs.pause_queue("default")
+            job = big.enqueue("x" * 1_000_000)
+            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            before = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (used + 600_000, before[1]))
+            jobs.resume_queue("default")
+            try:
+                job = jobs.wait(job, 10)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, before)
+            print(job.state, len(job.errors))
+            print(jobs.result(modest.enqueue(), 10))
+    """)
+    assert (done.stdout.splitlines(), done.returncode) == (["discarded 1", "fine"], 0), done.stderr
+
+
 def test_a_custom_strategy_that_fails_costs_no_attempt(pen):
     def confused(attempt, error):
         raise SystemExit

@@ -104,11 +104,10 @@ impl Slot {
         self.core.call(py, |engine| engine.finish_at(running, outcome, now))
     }
 
-    // From here on whoever puts an outcome, if only of a slot that breaks, settles the job.
-    fn begin<'py>(&self, py: Python<'py>, running: Arc<Running>) -> PyResult<Call<'py>> {
-        let call = self.call(py, &running);
-        *self.current.lock() = Some(running);
-        call
+    fn begin<'py>(&self, py: Python<'py>, running: &Arc<Running>) -> PyResult<Call<'py>> {
+        // From here on whoever puts an outcome, if only of a slot that breaks, settles the job.
+        *self.current.lock() = Some(running.clone());
+        self.call(py, running)
     }
 
     fn call<'py>(&self, py: Python<'py>, running: &Arc<Running>) -> PyResult<Call<'py>> {
@@ -116,7 +115,12 @@ impl Slot {
         let entry =
             self.core.entry(worker).ok_or_else(|| crate::errors::invalid("worker", "must be registered", worker))?;
         let invoke = entry.invoke.bind(py).clone();
-        let args = PyBytes::new(py, &running.job.args);
+        let text = &running.job.args;
+        // `PyBytes::new` panics where there is no memory.
+        let args = PyBytes::new_with(py, text.len(), |bytes| {
+            bytes.copy_from_slice(text);
+            Ok(())
+        })?;
         Ok((invoke, args, JobContext::new(self.core.clone(), running.clone(), entry)))
     }
 }
@@ -141,7 +145,7 @@ impl Slot {
         }
         loop {
             match self.core.engine.next_at(self.queue, self.lane, now) {
-                Next::Job(running) => return self.begin(py, running).map(Some),
+                Next::Job(running) => return self.begin(py, &running).map(Some),
                 Next::Retire => return Ok(None),
                 Next::Empty if self.lane == Lane::Loop => return Ok(None),
                 Next::Empty => {
@@ -158,7 +162,7 @@ impl Slot {
     fn try_take<'py>(&self, py: Python<'py>, outcome: Option<&Bound<'py, Outcome>>) -> PyResult<Option<Call<'py>>> {
         self.put(py, outcome)?;
         let Next::Job(running) = self.core.engine.next(self.queue, self.lane) else { return Ok(None) };
-        self.begin(py, running).map(Some)
+        self.begin(py, &running).map(Some)
     }
 
     /// Hands back the outcome of the job that was taken before, without taking another.
