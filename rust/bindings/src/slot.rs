@@ -101,7 +101,13 @@ impl Slot {
     ) -> bool {
         let outcome =
             outcome.map_or(outcome::Outcome::Completed { result: None }, |outcome| outcome.get().inner.clone());
-        self.core.call(py, |engine| engine.finish_at(running, outcome, now))
+        let stays = self.core.call(py, |engine| engine.hand_back(running, outcome, now));
+        let engine = &self.core.engine;
+        if engine.lingers() {
+            // It waits for threads of the engine, which may wait for the interpreter.
+            py.detach(|| engine.stop_lingering());
+        }
+        stays
     }
 
     fn begin<'py>(&self, py: Python<'py>, running: &Arc<Running>) -> PyResult<Call<'py>> {

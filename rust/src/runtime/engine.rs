@@ -24,7 +24,7 @@ use crate::runtime::teller::Teller;
 use crate::runtime::waiters::{SettledCall, Waiters};
 use crate::runtime::watchdog::{Deadlines, timed_out};
 use crate::store::{Attention, CronTick, Enqueued, Store, Subscriber, Ticked};
-use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, RwLock};
 use crate::telemetry::{Event, Kind, Sink};
 
 /// One node: a store, its slots and the roles between them. Not started it is a plain client and costs no thread.
@@ -223,17 +223,23 @@ impl Engine {
 
     /// As [`Engine::finish`], at a moment that the caller has just read.
     pub fn finish_at(&self, running: &Arc<Running>, outcome: Outcome, now: Moment) -> bool {
+        let stays = self.hand_back(running, outcome, now);
+        if self.lingers() {
+            self.stop_lingering();
+        }
+        stays
+    }
+
+    /// As [`Engine::finish_at`], for who may not wait here: when the engine [lingers](Engine::lingers) afterwards,
+    /// [`Engine::stop_lingering`] has to follow.
+    pub fn hand_back(&self, running: &Arc<Running>, outcome: Outcome, now: Moment) -> bool {
         let shared = &self.shared;
         failpoint::pass(Point::Ended);
         if running.close() {
             let outcome = if running.timed_out() { timed_out(shared, running) } else { outcome };
             shared.settle_closed(running.clone(), outcome, now);
         }
-        let stays = shared.pool.finish(running, now);
-        if self.lingers.load(Ordering::Acquire) {
-            self.stop_lingering();
-        }
-        stays
+        shared.pool.finish(running, now)
     }
 
     /// Waits until [`Engine::next`] may have something for a thread slot.

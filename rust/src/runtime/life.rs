@@ -313,7 +313,13 @@ impl Engine {
         acker::flush(&self.shared);
     }
 
-    pub(super) fn stop_lingering(&self) {
+    /// Whether it has stopped but for handlers, of which the last to end finishes the stop.
+    pub fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire)
+    }
+
+    /// Finishes a stop when the last handler has ended. Waits for the engine's threads.
+    pub fn stop_lingering(&self) {
         let mut phase = self.phase.lock();
         if !matches!(*phase, Phase::Lingering(_)) || !self.shared.pool.is_quiet() {
             return;
