@@ -53,8 +53,11 @@ class _Call:
         # Whoever comes from now on needs another one.
         self.is_made = True
         for event, loop in list(self._waiting.items()):
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            try:
                 loop.call_soon_threadsafe(event.set)
+            except RuntimeError:
+                if not loop.is_closed():  # too little stack is such an error, too: the engine calls again
+                    raise
 
 
 class AsyncControl(Control, Schedules):

@@ -348,14 +348,16 @@ class LoopCrew:
             failed = began.get()
             if failed is not None:
                 raise failed
-        self.ring()
 
     def ring(self) -> None:
         """Tells the loop, from any thread, that there is work or somebody to interrupt."""
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed a moment ago
+            try:
                 loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:
+                if not loop.is_closed():  # too little stack is such an error, too: the engine rings again
+                    raise
 
     def has(self, thread: threading.Thread) -> bool:
         """Whether the loop runs on this thread."""
@@ -364,7 +366,10 @@ class LoopCrew:
     def _run(self, began: "SimpleQueue[BaseException | None]") -> None:
         runner = asyncio.Runner()
         try:
-            loop = self._loop = runner.get_loop()
+            loop = runner.get_loop()
+            # Here, where no Ctrl-C cuts it short: jobs may wait that were claimed before there was a loop.
+            loop.call_soon(self._answer)
+            self._loop = loop
         except BaseException as error:  # noqa: BLE001 - raised again by `start`, on the thread that waits for it
             began.put(error)
             return

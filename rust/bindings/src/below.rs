@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use zjobs_engine::sigmask::Lent;
+use zjobs_engine::sigmask::{Lent, is_ours};
 
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -64,10 +64,25 @@ pub(crate) fn needed<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
 /// Calls it and reports what it raises as Python does where nobody can catch it. Ctrl-C is kept for who can.
 pub(crate) fn told<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) {
     let Some(Err(error)) = called(call) else { return };
-    let again = || py.import("_thread")?.call_method0("interrupt_main");
-    if !(error.is_instance_of::<PyKeyboardInterrupt>(py) && again().is_ok()) {
+    if !is_kept(py, &error) {
         error.write_unraisable(py, None);
     }
+}
+
+/// As [`told`], for a call that is made again when it fails: says whether it was made. What a thread of the program has met
+/// with is not reported, for one of ours makes the call once more.
+pub(crate) fn made<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) -> bool {
+    let Some(Err(error)) = called(call) else { return true };
+    if !is_kept(py, &error) && is_ours() {
+        error.write_unraisable(py, None);
+    }
+    false
+}
+
+/// Whether it is a Ctrl-C, which is kept for who can catch it.
+fn is_kept(py: Python<'_>, error: &PyErr) -> bool {
+    let again = || py.import("_thread")?.call_method0("interrupt_main");
+    error.is_instance_of::<PyKeyboardInterrupt>(py) && again().is_ok()
 }
 
 /// The child of a fork has the one thread.

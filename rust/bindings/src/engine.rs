@@ -16,11 +16,11 @@ use zjobs_engine::store::{CronTick, Retention, Ticked};
 use zjobs_engine::sync::Mutex;
 
 use crate::backoff::Backoff;
-use crate::below::{needed, told};
+use crate::below::needed;
 use crate::connected;
 use crate::convert::{Imported, seconds, timestamp};
 use crate::errors::{invalid, raised};
-use crate::host::PyHost;
+use crate::host::{PyHost, attached};
 use crate::job::{Job, job_id, untracked};
 use crate::options::Options;
 use crate::registry::{Core, Entry, forked, random};
@@ -260,9 +260,7 @@ impl Engine {
     /// Calls `call()` once, from whichever thread it is, when the next jobs have settled.
     fn on_settled(&self, call: Py<PyAny>) -> PyResult<()> {
         self.core.check_fork()?;
-        self.core.engine.on_settled(Box::new(move || {
-            let _ = Python::try_attach(|py| told(py, || call.call0(py)));
-        }));
+        self.core.engine.on_settled(Box::new(move || attached(|py| call.call0(py))));
         Ok(())
     }
 

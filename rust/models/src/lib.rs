@@ -12,8 +12,8 @@ use zjobs_engine::backoff::Backoff;
 use zjobs_engine::clock::{Clock, Moment};
 use zjobs_engine::job::{Job, JobId, Lease, Name, NewJob, NodeId, Priority};
 use zjobs_engine::runtime::config::AckMode;
-use zjobs_engine::runtime::pool::Host;
 use zjobs_engine::runtime::role::Seated;
+use zjobs_engine::runtime::usher::Host;
 use zjobs_engine::runtime::{Config, Engine, Lane, Next, QueueConfig, QueueIndex, Registration, Running, StuckPolicy};
 use zjobs_engine::store::Store;
 use zjobs_engine::sync::{Arc, Mutex};
@@ -137,13 +137,18 @@ pub struct Counts {
 }
 
 impl Host for Counts {
-    fn ring(&self) {
+    fn ring(&self) -> bool {
         self.rings.fetch_add(1, Ordering::SeqCst);
+        true
     }
 
-    fn reinforce(&self, _: QueueIndex, _: u32) {}
+    fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
+        true
+    }
 
-    fn give_up(&self, _: JobId) {}
+    fn give_up(&self, _: JobId) -> bool {
+        true
+    }
 }
 
 /// A sink that keeps the kinds of what it was told.

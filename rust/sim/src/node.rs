@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use zjobs_engine::clock::{Clock, Moment};
 use zjobs_engine::job::{JobId, Name};
 use zjobs_engine::runtime::life::Group;
-use zjobs_engine::runtime::pool::Host;
 use zjobs_engine::runtime::role::{self, Alarm};
+use zjobs_engine::runtime::usher::Host;
 use zjobs_engine::runtime::{Engine, Lane, Now, QueueIndex, Role, Wake};
 use zjobs_engine::store::Signal;
 
@@ -62,15 +62,19 @@ struct Ears {
 }
 
 impl Host for Ears {
-    fn ring(&self) {
+    fn ring(&self) -> bool {
         self.rung.store(true, Ordering::Relaxed);
+        true
     }
 
-    fn reinforce(&self, _: QueueIndex, _: u32) {
+    fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
         self.asks.store(ALL, Ordering::Relaxed);
+        true
     }
 
-    fn give_up(&self, _: JobId) {}
+    fn give_up(&self, _: JobId) -> bool {
+        true
+    }
 }
 
 /// Something that a node can do now.

@@ -83,6 +83,7 @@ impl Role for Heartbeat {
 
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let shared = self.shared.clone();
+        shared.pool.ring_again();
         // What the reply is about: a job that was retried by hand meanwhile may be here again, under another lease.
         let before: FxHashSet<(JobId, Lease)> = shared.held().iter().map(|held| held.attempt()).collect();
         match beat(&shared, store, now.moment)? {

@@ -15,11 +15,11 @@ use crate::runtime::acker::{self, Acker};
 use crate::runtime::claimer::Claimer;
 use crate::runtime::engine::Engine;
 use crate::runtime::heartbeat::{Heartbeat, beat};
-use crate::runtime::pool::Host;
 use crate::runtime::pruner::Pruner;
 use crate::runtime::rescuer::Rescuer;
 use crate::runtime::role::{Seated, Service, Stopper, Surroundings};
 use crate::runtime::stager::Stager;
+use crate::runtime::usher::Host;
 use crate::runtime::watchdog::Watchdog;
 use crate::sigmask;
 use crate::store::Pulse;
@@ -343,6 +343,8 @@ impl Engine {
         if matches!(*phase, Phase::Stopped) {
             shared.pool.set_host(None);
         }
+        drop(phase);
+        shared.pool.usher().wait_gone(shared.config.cancel_grace, &*shared.clock);
     }
 
     /// Whether it is started and not stopped.

@@ -1,9 +1,9 @@
 //! The engine and its roles.
 //!
 //! Threads, never more than these: one *service* thread where the store never waits; with a store that may wait, one
-//! each for the heartbeat, the claimer, the acker and the upkeep; and one that tells listeners, once there is something to
-//! tell. Slots belong to the host (Python threads, an event
-//! loop); they pull work with [`Engine::next`] and hand outcomes back with [`Engine::finish`].
+//! each for the heartbeat, the claimer, the acker and the upkeep; one that tells listeners, once there is something to
+//! tell; and one that calls the host, once one of the others has something for it. Slots belong to the host (Python
+//! threads, an event loop); they pull work with [`Engine::next`] and hand outcomes back with [`Engine::finish`].
 //!
 //! Everything here takes time and storage as arguments, so that a single-threaded simulator can drive the same code.
 
@@ -29,6 +29,7 @@ mod sabotage;
 pub mod shared;
 pub mod stager;
 pub mod teller;
+pub mod usher;
 pub mod waiters;
 pub mod watchdog;
 

@@ -41,7 +41,7 @@ impl Subscriber for Notifier {
             Signal::Due(at) => shared.agenda.due(*at),
             Signal::Cancel(ids) => shared.cancel_running(ids),
             Signal::Control(queue) => shared.follow(queue),
-            Signal::Settled => shared.waiters.tell(),
+            Signal::Settled => shared.waiters.tell(shared.pool.usher()),
             Signal::Orphaned => {
                 shared.orphaned.store(true, Ordering::Release);
                 shared.rescue_alarm.ring();

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::job::{JobId, Name};
+use crate::job::Name;
 use crate::runtime::config::{QueueConfig, StuckPolicy};
 use crate::runtime::running::{Lane, Running};
 use crate::runtime::sabotage::{self, Sabotage};
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, RwLock, ThreadMark};
+use crate::runtime::usher::{Call, Host, Usher};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, ThreadMark};
 
 /// Work that may be claimed ahead of free slots: this much time of it, by the queue's average, so that a slot need not
 /// wait for a claim between short jobs and a more urgent job waits hardly longer.
@@ -29,16 +30,6 @@ pub const STALL: Duration = Duration::from_millis(1);
 /// A queue's place in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QueueIndex(pub usize);
-
-/// Who owns the slots: threads and an event loop outside the engine. Called without any lock held.
-pub trait Host: Send + Sync {
-    /// The event loop has work to take or somebody to interrupt.
-    fn ring(&self);
-    /// The queue may use this many thread slots now.
-    fn reinforce(&self, queue: QueueIndex, slots: u32);
-    /// A handler goes on after its deadline and grace, and its queue's policy is [`StuckPolicy::Exit`].
-    fn give_up(&self, job: JobId);
-}
 
 /// What a slot gets when it asks for work.
 #[derive(Debug)]
@@ -82,8 +73,7 @@ struct Queue {
 /// The slots of all queues of a node.
 pub struct Pool {
     queues: Vec<Queue>,
-    host: RwLock<Option<Arc<dyn Host>>>,
-    rung: AtomicBool,
+    usher: Usher,
     unattended: AtomicBool,
     interrupts: Mutex<Vec<Arc<Running>>>,
 }
@@ -169,13 +159,7 @@ impl Pool {
                 quiet: Condvar::new(),
             })
             .collect();
-        Self {
-            queues,
-            host: RwLock::new(None),
-            rung: AtomicBool::new(false),
-            unattended: AtomicBool::new(false),
-            interrupts: Mutex::default(),
-        }
+        Self { queues, usher: Usher::default(), unattended: AtomicBool::new(false), interrupts: Mutex::default() }
     }
 
     /// Every queue's place.
@@ -195,9 +179,12 @@ impl Pool {
 
     /// Who owns the slots from now on.
     pub fn set_host(&self, host: Option<Arc<dyn Host>>) {
-        *self.host.write() = host;
-        // Whatever rang before, this one has not heard it.
-        self.rung.store(false, Ordering::SeqCst);
+        self.usher.set_host(host);
+    }
+
+    /// Who calls the host, and those who wait for jobs to settle.
+    pub fn usher(&self) -> &Usher {
+        &self.usher
     }
 
     /// Opens the slots.
@@ -219,7 +206,7 @@ impl Pool {
             queue.work.notify_all();
             queue.quiet.notify_all();
         }
-        self.ring_host();
+        self.usher.ring();
         unrun
     }
 
@@ -270,7 +257,7 @@ impl Pool {
         self.attend(queue, &mut state, now);
         drop(state);
         if for_loop {
-            self.ring_host();
+            self.usher.ring();
         }
         Vec::new()
     }
@@ -389,7 +376,7 @@ impl Pool {
         }
         drop(state);
         if blocked && other == Lane::Loop {
-            self.ring_host();
+            self.usher.ring();
         }
         seated
     }
@@ -424,7 +411,7 @@ impl Pool {
             state.woken = state.idle;
             queue.work.notify_all();
         }
-        self.ring_host();
+        self.usher.ring();
     }
 
     // --- control ---
@@ -445,7 +432,7 @@ impl Pool {
         }
         drop(state);
         if grown {
-            self.with_host(|host| host.reinforce(at, limit));
+            self.usher.call(Call::Reinforce(at, limit));
         }
         back
     }
@@ -490,7 +477,7 @@ impl Pool {
         running.ask_stop();
         if running.lane == Lane::Loop {
             self.interrupts.lock().push(running.clone());
-            self.ring_host();
+            self.usher.ring();
         }
     }
 
@@ -499,14 +486,14 @@ impl Pool {
         let queue = &self.queues[running.queue.0];
         match queue.config.stuck {
             StuckPolicy::Report => {}
-            StuckPolicy::Exit => self.with_host(|host| host.give_up(running.job.id)),
+            StuckPolicy::Exit => self.usher.call(Call::GiveUp(running.job.id)),
             StuckPolicy::Replace => {
                 running.abandon();
                 let mut state = queue.state.lock();
                 state.unseat(running);
                 let slots = state.limit;
                 drop(state);
-                self.with_host(|host| host.reinforce(running.queue, slots));
+                self.usher.call(Call::Reinforce(running.queue, slots));
             }
         }
     }
@@ -515,8 +502,17 @@ impl Pool {
 
     /// The loop answers a ring: from now on it will be rung again.
     pub fn hear(&self) -> Vec<Arc<Running>> {
-        self.rung.store(false, Ordering::SeqCst);
+        self.usher.hear();
         std::mem::take(&mut *self.interrupts.lock())
+    }
+
+    /// Rings the loop again when it has work to take or somebody to interrupt: a ring may have failed, or the answer to it.
+    pub fn ring_again(&self) {
+        let has_work = self.indexes().any(|queue| self.ready(queue, Lane::Loop) > 0);
+        if has_work || !self.interrupts.lock().is_empty() {
+            self.usher.hear();
+            self.usher.ring();
+        }
     }
 
     /// How many jobs of that lane could start now.
@@ -524,19 +520,6 @@ impl Pool {
         let mut state = self.queues[queue.0].state.lock();
         let free = state.limit.saturating_sub(state.running) as usize;
         if state.paused { 0 } else { state.lane(lane).len().min(free) }
-    }
-
-    fn ring_host(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst) {
-            self.with_host(|host| host.ring());
-        }
-    }
-
-    fn with_host(&self, call: impl FnOnce(&dyn Host)) {
-        let host = self.host.read().clone();
-        if let Some(host) = host {
-            call(&*host);
-        }
     }
 }
 

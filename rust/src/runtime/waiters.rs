@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::runtime::usher::{Call, Usher};
 use crate::store::Attention;
 use crate::sync::{Arc, Condvar, Mutex};
 
@@ -14,8 +15,9 @@ pub struct Waiters {
     calls: Mutex<Vec<SettledCall>>,
 }
 
-/// Called once, after something has settled. Called without any lock held.
-pub type SettledCall = Box<dyn FnOnce() + Send>;
+/// Called when something has settled, without any lock held. Says whether the call could be made; one that could not is
+/// made again.
+pub type SettledCall = Box<dyn Fn() -> bool + Send>;
 
 impl Waiters {
     /// Nobody yet; `attention` is told who comes.
@@ -23,8 +25,8 @@ impl Waiters {
         Self { attention, generation: Mutex::default(), settled: Condvar::new(), calls: Mutex::default() }
     }
 
-    /// Something settled.
-    pub fn tell(&self) {
+    /// Something settled; `usher` makes the calls.
+    pub fn tell(&self, usher: &Usher) {
         if !self.attention.hears_settled() {
             return;
         }
@@ -33,7 +35,7 @@ impl Waiters {
         let calls = std::mem::take(&mut *self.calls.lock());
         self.attention.ignore_settled(u32::try_from(calls.len()).unwrap_or(u32::MAX));
         for call in calls {
-            call();
+            usher.call(Call::Settled(call));
         }
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use zjobs_engine::clock::Moment;
 use zjobs_engine::job::JobId;
-use zjobs_engine::runtime::pool::{Host, Pool, STALL};
+use zjobs_engine::runtime::pool::{Pool, STALL};
+use zjobs_engine::runtime::usher::{Call, Host, Usher};
 use zjobs_engine::runtime::{Lane, Next, QueueIndex, Running};
 use zjobs_engine::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, thread};
-use zjobs_models::{QUEUE, START, claimed, slots};
+use zjobs_models::{Counts, QUEUE, START, Standing, claimed, slots};
 
 use crate::Model;
 
@@ -18,6 +19,8 @@ pub(crate) const MODELS: &[Model] = &[
     ("jobs are left to a lead only while somebody will look after it", a_stalled_lead_is_relieved),
     ("a closed pool lets every slot retire and gives back what did not run", a_closed_pool_retires),
     ("the event loop hears of every job and every interrupt", the_loop_hears),
+    ("a ring that failed on the thread that rang is made by another", a_failed_ring_is_rung),
+    ("what is left to a thread of its own is called once, also while it ends", what_is_left_is_called),
 ];
 
 /// Handlers take so long, which is too long for one slot to lead through them.
@@ -139,22 +142,44 @@ fn a_closed_pool_retires() {
     assert_eq!(ran.load(Ordering::SeqCst) + unrun + late, 1, "a job is lost or there twice");
 }
 
-/// An event loop that sleeps until it is rung.
+/// An event loop that sleeps until it is rung; some rings fail first.
 #[derive(Default)]
 struct Bell {
+    fails: Mutex<u32>,
     rung: Mutex<bool>,
     heard: Condvar,
 }
 
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.rung.lock();
+        while !*rung {
+            rung = self.heard.wait(rung);
+        }
+        *rung = false;
+    }
+}
+
 impl Host for Bell {
-    fn ring(&self) {
+    fn ring(&self) -> bool {
+        let mut fails = self.fails.lock();
+        if *fails > 0 {
+            *fails -= 1;
+            return false;
+        }
+        drop(fails);
         *self.rung.lock() = true;
         self.heard.notify_one();
+        true
     }
 
-    fn reinforce(&self, _: QueueIndex, _: u32) {}
+    fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
+        true
+    }
 
-    fn give_up(&self, _: JobId) {}
+    fn give_up(&self, _: JobId) -> bool {
+        true
+    }
 }
 
 fn the_loop_hears() {
@@ -171,12 +196,7 @@ fn the_loop_hears() {
     });
     let (mut interrupted, mut taken) = (0, 0);
     while interrupted < 1 || taken < 1 {
-        let mut rung = bell.rung.lock();
-        while !*rung {
-            rung = bell.heard.wait(rung);
-        }
-        *rung = false;
-        drop(rung);
+        bell.wait();
         interrupted += pool.hear().len();
         while let Next::Job(_) = pool.next(QUEUE, Lane::Loop, NOW) {
             taken += 1;
@@ -186,4 +206,47 @@ fn the_loop_hears() {
     claimer.join().expect("it pushed");
     assert_eq!((interrupted, taken), (1, 1));
     assert!(running.stop_wanted());
+}
+
+/// Nobody leaves anything any more: the thread makes what is left and ends.
+fn close(usher: &Usher) {
+    usher.set_host(None);
+    // No time passes.
+    usher.wait_gone(LONG, &Standing::default());
+}
+
+fn a_failed_ring_is_rung() {
+    let pool = pool(2);
+    let bell = Arc::new(Bell { fails: Mutex::new(1), ..Bell::default() });
+    pool.set_host(Some(bell.clone()));
+    let claimer = thread::spawn({
+        let pool = pool.clone();
+        move || assert!(pool.push(QUEUE, vec![claimed(1, Lane::Loop)], NOW).is_empty())
+    });
+    while !matches!(pool.next(QUEUE, Lane::Loop, NOW), Next::Job(_)) {
+        bell.wait();
+        pool.hear();
+    }
+    claimer.join().expect("it pushed");
+    close(pool.usher());
+}
+
+fn what_is_left_is_called() {
+    let usher = Arc::<Usher>::default();
+    usher.set_host(Some(Arc::new(Counts::default())));
+    let called = Arc::new(AtomicUsize::new(0));
+    let leave = {
+        let (usher, called) = (usher.clone(), called.clone());
+        move || {
+            let called = called.clone();
+            usher.leave(Call::Settled(Box::new(move || called.fetch_add(1, Ordering::SeqCst) < 2)));
+        }
+    };
+    let other = thread::spawn(leave.clone());
+    leave();
+    close(&usher);
+    other.join().expect("it left its call");
+    // What came after the end has a thread that does not stay.
+    close(&usher);
+    assert_eq!(called.load(Ordering::SeqCst), 2);
 }
