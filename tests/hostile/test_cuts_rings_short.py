@@ -95,3 +95,25 @@ def test_who_waits_hears_of_an_end_that_was_told_without_stack(run_script):
         print(asyncio.run(main()))
     """)
     assert (done.stdout, done.returncode) == ("cancelled\n", 0), done.stderr
+
+
+def test_an_answer_of_the_loop_that_fails_is_asked_for_again_by_the_next_beat(jobs, monkeypatch):
+    app = jobs(rescue_interval_ms=1000)
+    failed = []
+
+    @app.worker(keep_result=True)
+    async def child() -> str:
+        return "ran"
+
+    opens = app._loop._open
+
+    def fails_once(queue, slot):
+        if not failed:
+            failed.append(queue)
+            raise MemoryError
+        opens(queue, slot)
+
+    with app:
+        monkeypatch.setattr(app._loop, "_open", fails_once)
+        assert app.result(child.enqueue(), 10) == "ran"
+    assert failed
