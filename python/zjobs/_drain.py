@@ -47,8 +47,11 @@ class Here:
         """Tells the loop, from any thread, that there is somebody to interrupt. What may begin is looked for anyway."""
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed a moment ago
+            try:
                 loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:
+                if not loop.is_closed():  # too little stack is such an error, too: the engine rings again
+                    raise
 
     def _answer(self) -> None:
         interrupted, _ = self._hear()
