@@ -243,6 +243,24 @@ def test_a_network_that_drops_everything_blocks_no_call_for_long(server, schema,
         admin.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
+def test_a_call_without_an_answer_ends_when_its_time_is_over(server, url, proxy):
+    place, schema = through(url, server, proxy).split("?schema=")
+    jobs = zjobs.Supervisor(zjobs.PostgresStore(place, schema=schema, call_timeout_seconds=0.4))
+    took = []
+    for _ in range(5):
+        proxy.judge = lambda _: "pass"
+        proxy.cut()
+        jobs.count()
+        proxy.judge = lambda _: "hold"
+        began = time.monotonic()
+        with pytest.raises(zjobs.StoreUnavailable, match=r"no answer within 0\.4 seconds"):
+            jobs.count()
+        took.append(time.monotonic() - began)
+    # A busy machine may hold up one or the other. To wait for a server that takes no goodbye holds up each.
+    assert min(took) < 0.55, took
+    proxy.cut()
+
+
 def test_a_worker_goes_on_after_cuts_and_after_the_server_was_killed(server, url, proxy):
     jobs = zjobs.Supervisor(through(url, server, proxy), queues={"default": 4})
 

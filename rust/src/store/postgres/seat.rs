@@ -41,6 +41,9 @@ const CANCEL: Duration = Duration::from_millis(200);
 /// A connection that has been used so shortly before is not looked at first: that costs a lone call a tenth of its time.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// So long a server may take to take the goodbye, unless a call has waited for it in vain already.
+const GOODBYE: Duration = Duration::from_millis(200);
+
 /// Whether a call may be made again when nobody knows whether it was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
@@ -117,6 +120,8 @@ struct Open {
     witness: Witness,
     /// When it was called last, by a clock that goes on while the machine sleeps.
     used: Moment,
+    /// The server did not answer in time.
+    is_silent: bool,
 }
 
 impl Seat {
@@ -228,7 +233,10 @@ impl Seat {
             Ok(Ok(_)) => true,
             // Whatever the server has ended, or said as a follower that once led, nothing more is asked of it.
             Ok(Err(failed)) => !(session.is_closed() || failed.ends_the_session()),
-            Err(_elapsed) => false,
+            Err(_elapsed) => {
+                open.is_silent = true;
+                false
+            }
         };
         if goes_on {
             line.open = Some(open);
@@ -304,7 +312,15 @@ impl Seat {
                 Missed::Late => Missed::NotSent(self.address.late(self.most())),
                 other => other,
             })?;
-        Ok(Open { session: Some(session), driver: Some(driver), runtime, owner, witness, used: System.moment() })
+        Ok(Open {
+            session: Some(session),
+            driver: Some(driver),
+            runtime,
+            owner,
+            witness,
+            used: System.moment(),
+            is_silent: false,
+        })
     }
 
     fn meaning(&self, missed: Missed) -> (Error, Fate) {
@@ -401,9 +417,16 @@ impl Drop for Line {
 impl Drop for Open {
     fn drop(&mut self) {
         drop(self.session.take());
-        // The goodbye is on its way; nobody waits for a server that does not take it.
+        // The goodbye is on its way; nobody waits for a server that does not take it. All of a call's time is over when
+        // there was no answer.
         if let Some(driver) = self.driver.take() {
-            let goodbye = async { drop(timeout(Duration::from_millis(200), driver).await) };
+            let goodbye = async {
+                if self.is_silent {
+                    two_turns().await;
+                } else {
+                    drop(timeout(GOODBYE, driver).await);
+                }
+            };
             self.runtime.block_on(goodbye);
         }
     }
