@@ -95,6 +95,17 @@ def test_a_process_that_takes_its_time_to_end_keeps_its_jobs_until_then(postgres
     assert (job.state, job.attempt, job.crashes) == (zjobs.JobState.AVAILABLE, 0, 0)
 
 
+def test_its_jobs_are_looked_for_when_it_has_ended_however_long_that_took(postgres_url, tmp_path, eventually):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(LEFT_BEHIND))
+    # Its own look would come when nobody waits any more.
+    with zjobs.Supervisor(postgres_url, queues={"elsewhere": 1}, rescue_interval_ms=600_000) as other:
+        subprocess.run([sys.executable, str(script), postgres_url, "a slow end"], check=True, timeout=60)
+        [job] = other.list()
+        eventually(lambda: other.get(job).state is zjobs.JobState.AVAILABLE)
+    assert other.get(job).attempt == 0
+
+
 FAULTS = {
     "a crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "its exit code was -11"),
     "a wrong exit code": ("os._exit(9)", "its exit code was 9"),

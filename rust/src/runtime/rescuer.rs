@@ -25,12 +25,14 @@ pub struct Rescuer {
     again: Option<Moment>,
     /// The same of the last one: those who end one after the other do not put off the look at the first.
     last: Moment,
+    /// When the next look is due that nobody has asked for.
+    routine: Moment,
 }
 
 impl Rescuer {
     /// The role for this node.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, again: None, last: Moment(0) }
+        Self { shared, again: None, last: Moment(0), routine: Moment(0) }
     }
 }
 
@@ -47,6 +49,10 @@ impl Role for Rescuer {
         let config = &self.shared.config;
         if self.shared.orphaned.swap(false, Ordering::AcqRel) {
             self.last = now.moment + config.departure + MARGIN;
+            if let Some(again) = self.again.filter(|again| *again > now.moment) {
+                // Whoever ends says so again and again: one look for each word would be too many.
+                return Ok(Wake::At(again.min(self.routine)));
+            }
             self.again.get_or_insert(self.last);
         }
         if rescue(&self.shared, store)? == BATCH {
@@ -55,8 +61,8 @@ impl Role for Rescuer {
         if self.again.is_some_and(|again| again <= now.moment) {
             self.again = (self.last > now.moment).then_some(self.last);
         }
-        let next = now.moment + config.rescue;
-        Ok(Wake::At(self.again.map_or(next, |again| again.min(next))))
+        self.routine = now.moment + config.rescue;
+        Ok(Wake::At(self.again.map_or(self.routine, |again| again.min(self.routine))))
     }
 }
 

@@ -397,8 +397,7 @@ impl Store for PostgresStore {
 
     fn depart(&self, node: NodeId, grace: Duration) -> Result<()> {
         let mut leaving = self.leaving.lock();
-        let is_new = !leaving.contains(&node);
-        if is_new {
+        if !leaving.contains(&node) {
             leaving.push(node);
         }
         drop(leaving);
@@ -407,8 +406,9 @@ impl Store for PostgresStore {
         }
         self.claims.call(Repeat::Safe, &async |session: &Session| {
             nodes::depart(session, node, grace).await?;
-            if is_new && !grace.is_zero() {
-                // Its jobs are to be taken when the grace is over, and not when somebody happens to look.
+            if !grace.is_zero() {
+                // Its jobs are to be taken when the grace after its last word is over, and not when somebody happens to
+                // look: so each word is told.
                 self.ear.tell_on(session, &News::orphaned()).await;
             }
             Ok(())
