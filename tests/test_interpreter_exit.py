@@ -1,6 +1,7 @@
-"""The interpreter may end at any moment: no hang, no crash, the right exit code, no job lost (tests/exits)."""
+"""The interpreter may end at any moment: no hang, no crash, the right exit code, no stored job lost (tests/exits)."""
 
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 import zjobs
+from exits import __main__ as many
 from exits import driver
 from exits.driver import Plan, carry_out
 from exits.scenes import NOT_STARTED, SCENES, WAYS
@@ -142,6 +144,31 @@ rows = sqlite3.connect(sys.argv[1].removeprefix("sqlite:///"))
 def test_the_judge_excuses_a_condition_of_python_s_own_that_ctrl_c_tears_and_nothing_else(way, torn_in, is_fine):
     said = f"Traceback\n  File threading.py, line 311, in {torn_in}\nRuntimeError: release unlocked lock\n"
     assert (driver.judge(Plan("memory", "waiting", way, 22), 1, said) == []) is is_fine
+
+
+@pytest.mark.parametrize(
+    ("exits", "each", "said"),
+    [
+        (10, (2, 1), "of {0} jobs in files and at servers, of which {1} ran, none lost"),
+        (1, (0, 0), "of 0 jobs in files and at servers, of which 0 ran, none lost"),
+        (10, (2, 0), "refuted: 10 interpreters enqueued {0} jobs and ran 0"),
+        (10, (0, 0), "refuted: 10 interpreters enqueued 0 jobs and ran 0"),
+    ],
+)
+def test_many_ends_prove_nothing_where_no_job_could_be_lost(exits, each, said, monkeypatch, capsys):
+    files = []
+
+    def act(plan, folder, _):
+        files.append(plan.store != "memory")
+        for name, count in zip(("enqueued", "ended"), each, strict=True):
+            (folder / name).write_text("1\n" * count)
+        return []
+
+    monkeypatch.setattr(many, "carry_out", act)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["exits", "--exits", str(exits)])
+    assert many.main() == said.startswith("refuted")
+    assert said.format(*(sum(files) * count for count in each)) in capsys.readouterr().out
 
 
 def test_jobs_in_flight_are_finished_before_the_interpreter_ends(run_script):
