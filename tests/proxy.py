@@ -51,14 +51,16 @@ class Proxy:
         self._listener.close()
         self.cut()
 
-    def cut(self) -> None:
-        """Resets every connection."""
+    def cut(self) -> int:
+        """Resets every connection; how many there were."""
+        lived = sum(one.fileno() != -1 for one in self._sockets) // 2
         for one in self._sockets:
             with contextlib.suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
         self._sockets.clear()
+        return lived
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
