@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from postgres_server import Server
 from recovery import __main__ as recovery
 from recovery.__main__ import EVENTS, Event
+from recovery.scenes import seconds_until
+from recovery.ticks import late
 
 TESTS = Path(__file__).parent
 LONG = {"killed-postgres"}
@@ -48,3 +51,38 @@ def test_less_than_one_in_a_hundred_may_be_late(monkeypatch, tmp_path, capsys):
 
 def test_whoever_is_patient_looks_at_no_bar(monkeypatch, tmp_path):
     assert run([9.0] * 3, monkeypatch, tmp_path, "--patient") == 0
+
+
+def test_a_job_that_ran_elsewhere_while_its_old_process_lived_is_no_figure():
+    assert seconds_until(3_500_000_000, 7, 2_000_000_000) == 1.5
+    with pytest.raises(AssertionError, match=r"job 7 ran elsewhere, and 0\.500 s later its old process still lived"):
+        seconds_until(1_500_000_000, 7, 2_000_000_000)
+
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def seen(*those):
+    """Transactions, and their seconds after the begin."""
+    return [(name, BEGIN + timedelta(seconds=seconds)) for name, seconds in those]
+
+
+def test_each_tick_is_measured_to_its_own_job():
+    ticks = seen(("a", 0), ("b", 1), ("c", 2))
+    # By the order of their times alone, no job would be later than a second.
+    assert late(ticks, seen(("c", 2.5), ("a", 3), ("b", 1.25))) == [3, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "jobs", "what"),
+    [
+        ([("a", 0), ("c", 2)], [("a", 0), ("c", 2)], "2 ticks between .*: some are missing"),
+        ([("a", 0), ("b", 1)], [("a", 0)], "2 ticks have 1 jobs"),
+        ([("a", 0), ("b", 1)], [("a", 0), ("a", 0)], "2 ticks have 2 jobs, of 1 transactions"),
+        ([("a", 0), ("b", 1)], [("a", 0), ("c", 1)], "2 ticks have 2 jobs, of 2 transactions, and not their own"),
+        ([("a", 0), ("b", 1)], [("a", 0), ("b", 1), ("b", 1)], "2 ticks have 3 jobs"),
+    ],
+)
+def test_a_tick_that_is_missing_or_has_not_one_job_is_told(ticks, jobs, what):
+    with pytest.raises(AssertionError, match=what):
+        late(seen(*ticks), seen(*jobs))

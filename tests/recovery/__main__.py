@@ -51,7 +51,7 @@ EVENTS = {
         lambda server, folder, times, rng: scenes.workers_killed(server.url, folder, times, rng, **FAST),
     ),
     "told-sqlite": Event(
-        "a job that would not end ran elsewhere after the end of its worker on SQLite",
+        "a job that would not end ran elsewhere after the end of its worker, and not before, on SQLite",
         2,
         lambda _, folder, times, rng: scenes.told_to_stop(_file(folder), folder, times, rng),
     ),

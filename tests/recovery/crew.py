@@ -19,6 +19,8 @@ TESTS = Path(__file__).parents[1]
 PATIENCE = 90.0
 """Seconds that nothing here takes, however busy the machine is."""
 LOOK = 0.002
+EXITING = 0x4
+"""Of the flags in `/proc/PID/stat`."""
 
 
 def until(look: Callable[[], Any], what: str) -> Any:
@@ -46,6 +48,17 @@ class Member:
         self.process.kill()
         self.process.wait()
         return at
+
+    def runs(self) -> bool:
+        """Whether it may do something yet: one that is being taken apart, files first, may not."""
+        if self.process.poll() is not None:
+            return False
+        state, *numbers = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return state not in {"Z", "X"} and not int(numbers[5]) & EXITING
+
+    def ran_until(self) -> int:
+        """When its handler that never lets go has run for the last time."""
+        return int(self.marks.with_suffix(".life").read_bytes())
 
     def wait_until_up(self, jobs: zjobs.Supervisor) -> None:
         """Until it is one of the nodes, and so takes jobs."""
