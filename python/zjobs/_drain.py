@@ -1,7 +1,6 @@
 """What runs the jobs of a `drain`: the thread that called it, and an event loop that turns while a coroutine runs."""
 
 import asyncio
-import contextlib
 import contextvars
 from collections.abc import Callable
 from types import TracebackType

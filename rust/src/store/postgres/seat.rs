@@ -36,7 +36,7 @@ const LEAST: u32 = 8;
 const TRIES_IN_A_LEASE: u32 = 3;
 
 /// How long the server is asked to give up what nobody waits for any more.
-const CANCEL: Duration = Duration::from_millis(200);
+const CANCEL: Duration = Duration::from_millis(50);
 
 /// A connection that has been used so shortly before is not looked at first: that costs a lone call a tenth of its time.
 const IDLE: Duration = Duration::from_millis(50);
