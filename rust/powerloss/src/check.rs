@@ -63,8 +63,11 @@ pub fn check(
     Ok(disks)
 }
 
+/// The look of a job that is there.
+pub type Shown = (zjobs_engine::State, u32);
+
 /// The looks of all jobs by their arguments.
-pub fn looks(store: &SqliteStore) -> Result<BTreeMap<String, (zjobs_engine::State, u32)>> {
+pub fn looks(store: &SqliteStore) -> Result<BTreeMap<String, Shown>> {
     let jobs = store.list(&Filter::default())?;
     Ok(jobs.into_iter().map(|job| (text(&job.args), (job.state, job.lease.0))).collect())
 }
@@ -105,6 +108,26 @@ fn look_at(
             return Err(format!("{args:.40} is {look:?}, and was promised to be {:?}", &versions[least..]));
         }
     }
+    whole(recording, &shown)
+}
+
+/// An enqueue is there as a whole or not at all, whatever it was answered. What may have been deleted since counts as both.
+pub(crate) fn whole(recording: &Recording, shown: &BTreeMap<String, Shown>) -> std::result::Result<(), String> {
+    let deleted = |args: &String| {
+        let versions = recording.jobs.get(args).map_or(&[][..], |versions| versions);
+        versions.iter().skip_while(|version| version.look.is_none()).any(|version| version.look.is_none())
+    };
+    for batch in &recording.batches {
+        let (there, missing): (Vec<_>, Vec<_>) = batch.iter().partition(|args| shown.contains_key(*args));
+        let missing = missing.into_iter().filter(|args| !deleted(args)).count();
+        if !there.is_empty() && missing > 0 {
+            let (all, there) = (batch.len(), there.len());
+            return Err(format!(
+                "an enqueue of {all} jobs left {there}, and {missing} never came: {:.40} ...",
+                batch[0]
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -112,4 +135,42 @@ fn sound(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     if verdict == "ok" { Ok(()) } else { Err(rusqlite::Error::InvalidParameterName(verdict)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use zjobs_engine::State;
+
+    use super::*;
+    use crate::workload::Version;
+
+    const WAITS: Look = Some((State::Available, 0));
+
+    fn recording(looks: &[(&str, &[Look])]) -> Recording {
+        let versions = |looks: &[Look]| looks.iter().map(|look| Version { look: *look, promised: None }).collect();
+        Recording {
+            jobs: looks.iter().map(|(args, looks)| ((*args).to_owned(), versions(looks))).collect(),
+            batches: vec![looks.iter().map(|(args, _)| (*args).to_owned()).collect()],
+            ..Recording::default()
+        }
+    }
+
+    fn shown(args: &[&str]) -> BTreeMap<String, Shown> {
+        args.iter().map(|args| ((*args).to_owned(), (State::Available, 0))).collect()
+    }
+
+    #[test]
+    fn an_enqueue_is_there_as_a_whole_or_not_at_all() {
+        let recording = recording(&[("a", &[None, WAITS]), ("b", &[None, WAITS])]);
+        assert!(whole(&recording, &shown(&["a"])).is_err());
+        assert!(whole(&recording, &shown(&["a", "b"])).is_ok());
+        assert!(whole(&recording, &shown(&[])).is_ok());
+    }
+
+    #[test]
+    fn what_may_have_been_deleted_since_is_not_missed() {
+        let recording = recording(&[("a", &[None, WAITS]), ("b", &[None, WAITS, None])]);
+        assert!(whole(&recording, &shown(&["a"])).is_ok());
+        assert!(whole(&recording, &shown(&["b"])).is_err());
+    }
 }

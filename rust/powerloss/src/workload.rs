@@ -51,6 +51,8 @@ pub struct Recording {
     pub steps: Vec<Step>,
     /// The looks of each job in order, by its arguments.
     pub jobs: BTreeMap<String, Vec<Version>>,
+    /// The arguments of the jobs of each enqueue.
+    pub batches: Vec<Vec<String>>,
     /// The errors of calls that failed.
     pub errors: Vec<Error>,
     /// How many calls on the disk were made to fail.
@@ -183,12 +185,13 @@ impl Session {
         let jobs: Vec<NewJob> = (0..self.random.usize(1..4)).map(|_| self.new_job()).collect();
         let texts: Vec<String> = jobs.iter().map(|job| text(&job.args)).collect();
         let answer = self.ask(|store| store.enqueue(jobs)).map(|(_, answer)| answer);
-        for args in texts {
-            self.now_looks(&args, Some((State::Available, 0)), answer);
+        for args in &texts {
+            self.now_looks(args, Some((State::Available, 0)), answer);
         }
+        self.done.batches.push(texts);
     }
 
-    /// Several at once, which may share a commit; one of them is a batch that fails in the end.
+    /// Several at once, which may share a commit.
     fn enqueue_at_once(&mut self) {
         let jobs: Vec<NewJob> = (0..4).map(|_| self.new_job()).collect();
         let Some(store) = self.store.take() else { return };
@@ -304,6 +307,8 @@ impl Session {
             let fits = versions[certain..].iter().any(|version| version.look == look);
             assert!(fits, "seed {}: {args:.40} is {look:?}, not {:?}", self.setting.seed, &versions[certain..]);
         }
+        let whole = crate::check::whole(&self.done, &shown);
+        assert!(whole.is_ok(), "seed {}: {whole:?}", self.setting.seed);
     }
 }
 
