@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pause", type=float, default=0.5, help="seconds between two kills, on average")
+    parser.add_argument("--pause", type=float, default=0.5, help="seconds between two kills at least, on average")
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--stops", type=int, default=0, help="workers stopped for longer than their lease (postgres)")
     parser.add_argument("--servers", type=int, default=0, help="servers killed or stopped at once (postgres)")

@@ -19,10 +19,13 @@ from zjobs import JobState, NotFound
 __all__ = ["MisbehavedError", "Plan", "Times", "drive", "prepare", "settle"]
 
 WORKERS = 4
+LOOK = 0.1
 STOPPED = 6.0
 """Seconds that a worker is stopped: longer than the four of its lease and the one until somebody looks."""
 PATIENCE = 60.0
 """Seconds without any change after which what is not settled is stuck."""
+STALLED = 20.0
+"""Seconds without the end of any run after which a fault comes all the same."""
 LIVE = (JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, JobState.SCHEDULED)
 
 
@@ -38,7 +41,7 @@ class Plan:
     jobs: int
     seed: int
     pause: float
-    """Seconds between two kills, on average."""
+    """Seconds between two kills at least, on average: they are spread over all jobs."""
     stops: int = 0
     """How often a worker is stopped for longer than its lease, and goes on."""
     servers: int = 0
@@ -77,6 +80,33 @@ class Member:
             self.process = subprocess.Popen(
                 command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
+
+
+@dataclass(slots=True)
+class Work:
+    """How many runs have ended, by the marks."""
+
+    folder: Path
+    ended: int = 0
+    _read: dict[Path, int] = field(default_factory=dict)
+
+    def look(self) -> int:
+        for path in self.folder.glob("*.marks"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                whole, _, _ = file.read().rpartition(b"\n")
+            self.ended += sum(line.startswith(b"end ") for line in whole.splitlines())
+            if whole:
+                self._read[path] = self._read.get(path, 0) + len(whole) + 1
+        return self.ended
+
+    def wait_for(self, goal: float) -> None:
+        """Until so many have ended, or none ends any more."""
+        seen, since = self.look(), time.monotonic()
+        while seen < goal and time.monotonic() - since < STALLED:
+            time.sleep(LOOK)
+            if self.look() != seen:
+                seen, since = self.ended, time.monotonic()
 
 
 @dataclass(slots=True)
@@ -131,8 +161,11 @@ def drive(plan: Plan, database: str, folder: Path, server: Server | None = None)
         began = time.monotonic()
         for member in crew.members:
             member.start(database, folder)
-        for fault in faults:
+        work = Work(folder)
+        for number, fault in enumerate(faults):
             time.sleep(rng.uniform(0, 2 * plan.pause))
+            # A machine that is slower than the plan has its faults spread over all of the work, too.
+            work.wait_for(plan.jobs * number / len(faults))
             crew.check()
             match fault:
                 case "kill":
