@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.checker import judge
 from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run, Stop
+from crash.history import Change, Side
 from crash.places import places
 from zjobs import _engine
 
@@ -102,7 +103,7 @@ def evidence():
             Run(1, 1, 1, 10 * SECOND, "worker-0-1"),
             Run(1, 2, 2, 12 * SECOND, "worker-1-1", end=13 * SECOND, returned=True),
         ],
-        batches=[Batch("t", 2, [1, 2])],
+        batches=[Batch("t", 2, made=[1, 2])],
         cancels=[Cancel(2, "cancelled", 11 * SECOND)],
         kills=[Kill("worker-0-1", 11 * SECOND, 11 * SECOND + 5)],
     )
@@ -130,9 +131,15 @@ def returned_long_before(found):
 FAULTS = {
     "a job that is gone": ("lost", lambda found: found.rows.pop(2)),
     "a job that nobody meant": ("lost", lambda found: edit(found, 2, token="other")),  # noqa: S106 - the name of an enqueue
-    "a batch that came in part": ("lost", lambda found: found.batches.append(Batch("u", 3, [7, 8]))),
+    "a batch that came in part": ("lost", lambda found: found.batches.append(Batch("u", 3, made=[7, 8]))),
+    "half a batch that was cut off": ("lost", lambda found: found.batches.__setitem__(0, Batch("t", 3))),
+    "more missing than had a key": ("lost", lambda found: found.batches.__setitem__(0, Batch("t", 4, keyed=1))),
+    "a job that met another without a key": (
+        "lost",
+        lambda found: found.batches.__setitem__(0, Batch("t", 3, made=[1, 2], met=[1])),
+    ),
     "a batch that came twice": ("lost", lambda found: found.batches.__setitem__(0, Batch("t", 1))),
-    "a holder of a key that is gone": ("lost", lambda found: found.batches.append(Batch("u", 1, [], [9]))),
+    "a holder of a key that is gone": ("lost", lambda found: found.batches.append(Batch("u", 1, 1, [], [9]))),
     "a job that waits for ever": ("stuck", lambda found: edit(found, 2, state=0)),
     "a job that runs for ever": ("stuck", lambda found: edit(found, 1, state=1)),
     "a run beside another": ("overlap", lambda found: setattr(found.runs[1], "begin", 11 * SECOND - 1)),
@@ -159,6 +166,12 @@ def test_the_checker_sees(fault):
     found = evidence()
     do(found)
     assert rule in rules_broken(found)
+
+
+@pytest.mark.parametrize("left", [0, 2, 3, 4])
+def test_an_enqueue_that_was_cut_off_left_nothing_or_all_but_some_of_those_with_a_key(left):
+    assert Batch("t", 4, keyed=2).allows(left)
+    assert not Batch("t", 4, keyed=2).allows(1)
 
 
 def test_a_process_that_was_stopped_beyond_its_lease_may_run_on_beside_the_next_run():
@@ -188,6 +201,21 @@ def test_a_run_may_begin_while_its_process_is_being_killed():
     assert rules_broken(found) == set()
     found.runs[0].begin = 11 * SECOND + 6
     assert rules_broken(found) == {"overlap", "re-run"}
+
+
+@pytest.mark.parametrize(("seconds", "broken"), [(0.5, False), (0.7, True)])
+def test_few_ends_wait_to_be_written_at_a_time(seconds, broken):
+    """A hundred a second."""
+    found, changes = evidence(), []
+    runs, wrote = Side(1, 1, 1, 1, 0, cancel=False, key=None), Side(COMPLETED, 1, 1, None, 0, cancel=False, key=None)
+    for number in range(1000):
+        end = number * SECOND // 100
+        found.runs.append(Run(number + 10, 1, 1, end, "worker-0-1", end=end, returned=True))
+        at = end // 1000 + round(seconds * 1e6)
+        changes.append(Change(number, "job", at, 0, number + 10, "noop", runs, wrote))
+    verdict = judge(found, changes)
+    assert verdict.unwritten == seconds
+    assert bool(verdict.problems["late"]) is broken
 
 
 def test_the_checker_sees_two_jobs_with_one_key_at_once():

@@ -4,6 +4,7 @@ The rules, beside those of `checker`:
 
 * **move**: only what the state table of the engine has, with its effect on the attempt; a job is deleted only while it
   does not run; what was written last is what the next change finds, and what the table has in the end.
+* **batch**: the jobs of one enqueue come in one transaction.
 * **lease**: it rises by one with each claim, and never otherwise.
 * **stale**: who ends an attempt is who had its lease: what is completed was returned under that very lease, by the
   process that claimed it, before it was written, and the result is of that run; what failed was raised there.
@@ -86,6 +87,8 @@ class _Auditor:
         self.names: dict[int, str] = {}
         self.paused: set[str] = set()
         self.open: dict[int, Change] = {}
+        self.batches: dict[str, Change] = {}
+        """The job of each enqueue that came last."""
         self.ticks: Counter[tuple[str, int]] = Counter()
         self.waiting = _Waiting()
 
@@ -156,11 +159,22 @@ class _Auditor:
 
     def _enqueued(self, change: Change) -> Iterator[Problem]:
         if change.name != TICKED:
+            yield from self._with_the_others(change)
             return
         # In one transaction; where those have no numbers, one after the other.
         tick = self.open.pop(change.transaction, None)
         if tick is None or (self.serial and tick.number + 1 != change.number):
             yield "cron", f"job {change.id} came of no tick of its own"
+
+    def _with_the_others(self, change: Change) -> Iterator[Problem]:
+        if change.token is None:
+            return
+        last = self.batches.get(change.token)
+        self.batches[change.token] = change
+        if last is None:
+            return
+        if last.transaction != change.transaction or (self.serial and last.number + 1 != change.number):
+            yield "batch", f"job {change.id} of the enqueue {change.token!r} did not come with the others"
 
     def _claimed(self, change: Change, after: Side) -> Iterator[Problem]:
         about = f"job {change.id}"

@@ -2,14 +2,15 @@
 
 `python -m crash.checker DATABASE MARKS` prints a verdict as JSON. The rules:
 
-* **lost**: every job whose enqueue returned is there, as it was meant; an enqueue that was cut off is there as a whole
-  or not at all, and nothing else is there.
+* **lost**: every job whose enqueue returned is there, as it was meant; an enqueue that was cut off is there as a whole,
+  but for jobs whose unique key was taken, or not at all; and nothing else is there. What was deleted counts as there.
 * **stuck**: every job is in a final state.
 * **overlap**: a run begins after the one before it has ended, or after its process was killed, or stopped for longer
   than its lease; so do runs of all jobs with one unique key.
 * **re-run**: a job runs again only after a failure that its handler raised, or because its process was killed or
   stopped while it ran, or just after it had returned and before that was written. So each of them costs at most what
   ran and what was not yet flushed.
+* **late**: of all ends, few wait to be written at a time: as many as come in the time that half of them waited.
 * **attempt**: leases and attempts grow from run to run, and the row agrees with the last of them.
 * **cancel**: what was cancelled by hand does not start any more, and ends cancelled.
 
@@ -18,11 +19,13 @@
 
 import json
 import sys
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from crash import history
 from crash.audit import audit
@@ -31,13 +34,17 @@ from crash.jobs import FAILURES, SLOTS, TICK
 
 __all__ = ["Verdict", "judge"]
 
-COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
+EXECUTING, COMPLETED, DISCARDED, CANCELLED = 1, 2, 4, 5
 FINAL = {COMPLETED, DISCARDED, CANCELLED}
 CRASHES = 3
 """Deaths of its node after which a job is given up."""
 KEPT_ERRORS = 10
 FLUSHED = 1_000_000_000
-"""Nanoseconds after which the end of a run is written for certain: hundreds of ack windows."""
+"""Nanoseconds after which the end of a run is written for certain, unless the machine is starved: where twenty
+processes wanted two cores, one end in a hundred waited for 0.2 s and one for 0.3."""
+WAIT, ENOUGH = 64, 1_000
+"""Ends that wait to be written at any moment, when so many were: twice the slots of all workers. On busy machines these
+were 5 to 15, and 267 with an ack window of 800 ms."""
 LATE = 500_000_000
 """Nanoseconds after a stop within which a handler begins whose job a slot had taken before."""
 BACKLOG = 4 * 256
@@ -70,6 +77,8 @@ class Verdict:
     """Runs of processes that had been stopped, and began after a later one of their job."""
     changes: int = 0
     """Rows of the history."""
+    unwritten: float = 0.0
+    """Seconds from the end of a handler until that was written, of half of them at most."""
     waits: list[float] = field(default_factory=list)
     """Seconds from each kill to the next run of each job that it cut off."""
 
@@ -137,8 +146,15 @@ def judge(evidence: Evidence, changes: Iterable[history.Change] | None = None, *
     ):
         verdict.problems[rule].extend(problems)
     if changes is not None:
-        for rule, problem in audit(evidence, _counted(changes, verdict), serial=serial):
+        delays, moments = array("d"), array("q")
+        changes = _timed(evidence, _counted(changes, verdict), by_job, delays, moments)
+        for rule, problem in audit(evidence, changes, serial=serial):
             verdict.problems[rule].append(problem)
+        half = verdict.unwritten = median(delays) if delays else 0.0
+        if len(delays) >= ENOUGH:
+            waiting = half * len(delays) / max((max(moments) - min(moments)) / 1e6, 1.0)
+            if waiting > WAIT:
+                verdict.problems["late"].append(f"{waiting:.0f} ends waited at a time, half of them for {half:.3f} s")
     return verdict
 
 
@@ -148,17 +164,34 @@ def _counted(changes: Iterable[history.Change], verdict: Verdict) -> Iterator[hi
         yield change
 
 
+def _timed(
+    evidence: Evidence,
+    changes: Iterable[history.Change],
+    by_job: dict[int, list[Run]],
+    delays: "array[float]",
+    moments: "array[int]",
+) -> Iterator[history.Change]:
+    """Adds how many seconds after its handler each run was written to have ended, and when."""
+    for change in changes:
+        before, after = change.before, change.after
+        if before is not None and after is not None and before.state == EXECUTING != after.state:
+            for run in by_job.get(change.id, ()):
+                if run.lease == before.lease and run.end is not None and after.crashes == before.crashes:
+                    delays.append((change.at - evidence.wall_of(run.end)) / 1e6)
+                    moments.append(change.at)
+        yield change
+
+
 def _lost(evidence: Evidence) -> Iterator[str]:
     rows = evidence.rows
     tokens = Counter(row.token for row in rows.values() if row.token != TICK)
     for batch in evidence.batches:
         there = tokens.pop(batch.token, 0)
+        if not batch.allows(there):
+            what = "that was cut off" if batch.made is None else f"returned {len(batch.made) + len(batch.met)} and"
+            yield f"an enqueue of {batch.count} jobs, {batch.keyed} of them with a key, {what} left {there}"
         if batch.made is None:
-            if there > batch.count:
-                yield f"an enqueue of {batch.count} jobs that was cut off left {there}"
             continue
-        if len(batch.made) + len(batch.met) != batch.count or there != len(batch.made):
-            yield f"an enqueue of {batch.count} jobs returned {len(batch.made) + len(batch.met)} and left {there}"
         for job in batch.made:
             if job not in rows or rows[job].token != batch.token:
                 yield f"job {job} was enqueued and is not there"

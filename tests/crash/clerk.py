@@ -49,7 +49,7 @@ class Clerk:
     def chores(self, count: int, **options: float) -> list[zjobs.Job]:
         token = f"{time.time_ns():x}-{next(self.count)}"
         chore = self.kinds.chore.options(**options) if options else self.kinds.chore
-        self.marks.write("intend", token, count)
+        self.marks.write("intend", token, count, 0)
         made = self.jobs.enqueue_many([chore.job(token) for _ in range(count)])
         self.marks.write("enqueued", token, *(job.id for job in made))
         return list(made)

@@ -55,8 +55,16 @@ class Batch:
 
     token: str
     count: int
+    keyed: int = 0
+    """How many have a unique key, so that they may meet another job instead of coming in."""
     made: list[int] | None = None
     met: list[int] = field(default_factory=list)
+
+    def allows(self, there: int) -> bool:
+        """Whether it can have left so many jobs: none, or all but some of those with a key."""
+        if self.made is not None:
+            return there == len(self.made) and self.count - self.keyed <= there == self.count - len(self.met)
+        return there == 0 or self.count - self.keyed <= there <= self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,7 @@ def _add(evidence: Evidence, process: str, lines: Iterable[list[str]]) -> None:
                 run = runs[int(rest[0]), int(rest[1])]
                 run.end, run.returned = int(rest[3]), rest[4] == "returned"
             case "intend":
-                batches[rest[0]] = Batch(rest[0], int(rest[1]))
+                batches[rest[0]] = Batch(rest[0], int(rest[1]), int(rest[2]))
                 evidence.batches.append(batches[rest[0]])
             case "enqueued":
                 batch = batches[rest[0]]

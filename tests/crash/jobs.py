@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 import zjobs
 from crash.marks import Marks, now
 
-__all__ = ["CHORES", "FAILURES", "SECONDS", "SLOTS", "TICK", "Kinds", "open_patiently", "open_supervisor", "patiently"]
+__all__ = [
+    "CHORES", "FAILURES", "SECONDS", "SLOTS", "TICK", "Kinds", "keyed_in", "open_patiently", "open_supervisor",
+    "patiently",
+]  # fmt: skip
 
 SLOTS = 8
 """Handlers that one worker process runs at once."""
@@ -46,6 +49,11 @@ def patiently(call: Callable[[], Any]) -> Any:
         except zjobs.StoreUnavailable:
             threading.Event().wait(0.05)
     return call()
+
+
+def keyed_in(entries: Iterable[object]) -> int:
+    """How many of them have a unique key; pairs of a name and arguments have none."""
+    return sum(isinstance(entry, zjobs.JobEntry) and "unique_key" in entry.options for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ A line is written by one call, so a killed process leaves whole lines, but for t
 nanoseconds on the boot-time clock, which all processes of a machine share. The words of a line:
 
 * ``begin job lease attempt time`` and ``end job lease attempt time how``: a handler.
-* ``intend token count``, before an enqueue, and ``enqueued token id*`` after it returned; an id that belongs to an
-  earlier job with the same unique key has a ``+`` before it.
+* ``intend token count keyed``, before an enqueue of so many jobs, of which so many have a unique key, and ``enqueued
+  token id*`` after it returned; an id that belongs to an earlier job with the same unique key has a ``+`` before it.
 * ``cancelled job state time``: a cancel returned, with the state that it found or made.
 * ``kill name before after``, by the driver: that process was killed between these times.
 * ``stop name before after``: it was stopped between these times, longer than its lease, and went on.

@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import zjobs
-from crash.jobs import Kinds, open_patiently
+from crash.jobs import Kinds, keyed_in, open_patiently
 from crash.marks import Marks, now, read
 
 BATCHES = (1, 1, 1, 10, 100)
 """How many jobs one enqueue has, as parts of the rate."""
+LARGE, RARELY, AFFORDED = 2_500, 0.01, 4
+"""Jobs of a batch that a server takes in more than one statement, how often there is one, and how many seconds of work
+it may be at most."""
 
 
 def came_in(made: Iterable[str]) -> int:
@@ -28,6 +31,13 @@ def earlier(folder: Path) -> int:
     return sum(came_in(words[2:]) for path in paths for words in read(path) if words[0] == "enqueued")
 
 
+def size(pace: float, rng: random.Random) -> int:
+    """How many jobs the next enqueue has."""
+    if AFFORDED * pace >= LARGE and rng.random() < RARELY:
+        return LARGE
+    return max(1, round(rng.choice(BATCHES) * pace / 1000))
+
+
 def main(*arguments: str) -> None:
     database, folder, name, total, rate, seed = arguments
     done, most, pace = earlier(Path(folder)), int(total), float(rate)
@@ -37,10 +47,10 @@ def main(*arguments: str) -> None:
     kinds = Kinds.on(jobs, marks, name)
     began, before = now(), done
     while done < most:
-        count = min(most - done, max(1, round(rng.choice(BATCHES) * pace / 1000)))
+        count = min(most - done, size(pace, rng))
         token = f"{now():x}"
         entries = kinds.batch(token, count, rng)
-        marks.write("intend", token, count)
+        marks.write("intend", token, count, keyed_in(entries))
         try:
             made = jobs.enqueue_many(entries)
         except (zjobs.StoreUnavailable, zjobs.EnqueueUncertain) as error:

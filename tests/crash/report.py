@@ -62,6 +62,7 @@ def _figures(verdict: dict) -> dict[str, object]:
         "running_or_unflushed": verdict["allowed"],
         "most_reruns_of_one_kill": verdict["most"],
         "oldest_unflushed_seconds": round(verdict["oldest"], 4),
+        "unwritten_p50_seconds": round(verdict["unwritten"], 4),
         "late_starts_after_a_stop": verdict["late"],
         "rescued": len(waits),
         "rescue_p50_seconds": round(_percentile(waits, 0.50), 4),

@@ -102,7 +102,7 @@ class Round:
         self.left -= 1
         zombie.meanwhile = self.rng.choice(MEANWHILE)
         token = f"{zombie.number}-{self.left}"
-        self.marks.write("intend", token, 1)
+        self.marks.write("intend", token, 1, 0)
         args = b'{"token": "%s"}' % token.encode()
         (made,) = self.store.enqueue([NewJob(WORKER, args, queue=zombie.queue)])
         self.marks.write("enqueued", token, made.job.id)

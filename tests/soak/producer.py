@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import zjobs
-from crash.jobs import Kinds, open_patiently
+from crash.jobs import Kinds, keyed_in, open_patiently
 from crash.marks import Marks, now
 
 __all__ = ["enqueue", "produce"]
@@ -34,7 +34,7 @@ def produce(
 
 def enqueue(jobs: zjobs.Supervisor, marks: Marks, token: str, entries: Entries, rng: random.Random) -> int:
     """Enqueues one batch, and says of how many jobs it is known to be there."""
-    marks.write("intend", token, len(entries))
+    marks.write("intend", token, len(entries), keyed_in(entries))
     try:
         made = jobs.enqueue_many(entries)
     except CUT_OFF as error:
