@@ -160,3 +160,13 @@ def failed(eventually: Eventually) -> Callable[[Supervisor, zjobs.Job], zjobs.At
         return supervisor.get(job).errors[0]
 
     return wait
+
+
+@pytest.fixture
+def server_of_its_own(database_url: str) -> str:
+    """A database of its own: the history has no place in a schema of many."""
+    name = "crash_history_test"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    return database_url.rsplit("/", 1)[0] + f"/{name}"

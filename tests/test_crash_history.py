@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -164,6 +163,23 @@ def tick(story, at=1, jobs=1):
         story.job(10 * at + number, WAITS, name="ticked", priority=9)
 
 
+def in_two_parts(story):
+    """Others come between."""
+    for number, token in ((13, "u"), (14, "v"), (15, "u")):
+        story.job(number, WAITS, token=token, priority=9)
+
+
+def in_two_transactions(story):
+    for number in (23, 24):
+        story.job(number, WAITS, token="x", priority=9)  # noqa: S106 - the name of an enqueue
+    change(story, len(story.changes) - 1, transaction=7)
+
+
+def in_one_transaction(story):
+    for number in (33, 34):
+        story.job(number, WAITS, token="y", priority=9)  # noqa: S106 - as above
+
+
 def two_holders(story):
     story.job(3, replace(WAITS, key="x"))
     story.job(4, replace(WAITS, key="x"))
@@ -228,6 +244,8 @@ FAULTS = {
     "a claim from a paused queue": ("pause", paused),
     "a claim from a queue that was paused by hand": ("pause", paused_by_hand),
     "a wanted cancel that was overtaken": ("cancel", wanted_gone),
+    "a batch that came in two parts": ("batch", in_two_parts),
+    "a batch in two transactions": ("batch", in_two_transactions),
     "a tick that came twice": ("cron", lambda story: tick(story) or story.other("tick", "rare", scheduled_at=1)),
     "a tick without a job": ("cron", lambda story: tick(story, jobs=0)),
     "a tick with two jobs": ("cron", lambda story: tick(story, jobs=2)),
@@ -243,7 +261,7 @@ def test_the_audit_sees(fault):
     assert rule in story.broken()
 
 
-@pytest.mark.parametrize("fine", [best_of_two, tick])
+@pytest.mark.parametrize("fine", [best_of_two, in_one_transaction, tick])
 def test_the_audit_does_not_object_to(fine):
     story = told()
     fine(story)
@@ -254,7 +272,10 @@ def test_where_transactions_overlap_order_and_pauses_are_not_read_from_it():
     story = told()
     better_waits(story)
     paused(story)
+    in_two_parts(story)
     assert story.broken(serial=False) == set()
+    in_two_transactions(story)
+    assert story.broken(serial=False) == {"batch"}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -268,16 +289,6 @@ def written(request, tmp_path):
         store = DbStore(url)
     install(url)
     return store, url
-
-
-@pytest.fixture
-def server_of_its_own(database_url):
-    """A database of its own: the history has no place in a schema of many."""
-    name = "crash_history_test"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        connection.execute(f"CREATE DATABASE {name}")
-    return database_url.rsplit("/", 1)[0] + f"/{name}"
 
 
 def test_the_triggers_write_down_every_change_of_a_row(written):

@@ -12,15 +12,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.evidence import Row
+from soak.__main__ import sentence
+from soak.driver import Plan, Told
 from soak.faults import FAULTS, OF_STORE, moments
 from soak.ledger import Ledger
 from soak.samples import Process, Sample
 from soak.stores import Final, Size
-from soak.verdicts import judge, quiet
+from soak.verdicts import Due, judge, quiet
 
 SECOND = 10**9
 COMPLETED, AVAILABLE = 2, 0
 HOURS = 4.0
+DUE = Due(["worker-0-1"], sized=True)
 
 
 @pytest.mark.timeout(120)
@@ -64,10 +67,13 @@ class Fixed:
         self.finals = [Final(row, 0.001) for row in rows]
 
     def newly_final(self):
-        return iter(self.finals)
+        return (one for one in self.finals if one.row.state == COMPLETED)
 
     def rows(self, ids):
         return (one for one in self.finals if ids is None or one.row.id in ids)
+
+    def of(self, tokens):
+        return (one for one in self.finals if one.row.token in tokens)
 
 
 def row(number, state=COMPLETED, token="a", **more):  # noqa: S107 - the name of an enqueue
@@ -75,7 +81,7 @@ def row(number, state=COMPLETED, token="a", **more):  # noqa: S107 - the name of
     return Row(number, state, "noop", token, **(about | more))
 
 
-MARKS = """intend a 2
+MARKS = """intend a 2 0
 enqueued a 1 2
 begin 1 1 1 20
 end 1 1 1 30 returned
@@ -118,6 +124,8 @@ PROBLEMS = {
     "a job that is gone": ("lost", MARKS, [row(1)]),
     "a job that nobody meant": ("lost", MARKS, [row(1), row(2), row(3, token="b")]),  # noqa: S106 - as above
     "a job that ran and is gone": ("lost", MARKS + "begin 9 1 1 20\nend 9 1 1 30 returned\n", [row(1), row(2)]),
+    "half a batch that was cut off": ("lost", MARKS.replace("enqueued a 1 2\n", ""), [row(1)]),
+    "a job that met another without a key": ("lost", MARKS.replace("enqueued a 1 2", "enqueued a 1 +2"), [row(1)]),
     "a job that waits for ever": ("stuck", MARKS, [row(1), row(2, AVAILABLE)]),
     "a run beside another": ("overlap", MARKS + "begin 1 2 2 25\nend 1 2 2 40 returned\n", [row(1), row(2)]),
     "a run after its end": ("re-run", MARKS + "begin 1 2 2 35\nend 1 2 2 40 returned\n", [row(1), row(2)]),
@@ -135,7 +143,7 @@ def test_the_ledger_sees(tmp_path, problem):
     assert it.problems[rule]
 
 
-LOCKED = """intend a 1
+LOCKED = """intend a 1 0
 enqueued a 1
 begin 1 1 1 20
 end 1 1 1 1000 returned
@@ -157,11 +165,11 @@ def test_what_nobody_could_write_before_a_kill_may_run_again(tmp_path, until, fo
 
 def test_the_ledger_sees_two_jobs_with_one_key_at_once_though_they_were_judged_one_after_the_other(tmp_path):
     first = row(1, key="k")
-    it = ledger(tmp_path, "intend a 1\nenqueued a 1\nbegin 1 1 1 20\nend 1 1 1 30 returned\n", first)
+    it = ledger(tmp_path, "intend a 1 1\nenqueued a 1\nbegin 1 1 1 20\nend 1 1 1 30 returned\n", first)
     it.read(40 * SECOND)
     it.close(90 * SECOND)
     with (tmp_path / "worker-0-1.marks").open("a") as file:
-        file.write("intend b 1\nenqueued b 2\nbegin 2 1 1 29\nend 2 1 1 40 returned\n")
+        file.write("intend b 1 1\nenqueued b 2\nbegin 2 1 1 29\nend 2 1 1 40 returned\n")
     it.view = Fixed(first, replace(first, id=2, token="b"))  # noqa: S106 - as above
     it.read(100 * SECOND)
     it.close(190 * SECOND)
@@ -170,7 +178,7 @@ def test_the_ledger_sees_two_jobs_with_one_key_at_once_though_they_were_judged_o
 
 def test_a_batch_that_met_a_job_waits_for_it(tmp_path):
     holder = row(2, token="b", key="k")  # noqa: S106 - as above
-    marks = "intend b 1\nenqueued b 2\nintend a 2\nenqueued a 1 +2\nbegin 1 1 1 20\nend 1 1 1 30 returned\n"
+    marks = "intend b 1 1\nenqueued b 2\nintend a 2 1\nenqueued a 1 +2\nbegin 1 1 1 20\nend 1 1 1 30 returned\n"
     it = ledger(tmp_path, marks, row(1))
     it.read(40 * SECOND)
     it.close(90 * SECOND)
@@ -182,6 +190,35 @@ def test_a_batch_that_met_a_job_waits_for_it(tmp_path):
     it.close(190 * SECOND)
     assert it.waiting == 0
     assert not any(it.problems.values())
+
+
+CUT_OFF = """intend a 2 1
+begin 1 1 1 20
+end 1 1 1 30 returned
+"""
+
+
+def test_a_batch_that_was_cut_off_is_judged_when_all_of_it_that_is_there_has_ended(tmp_path):
+    both = CUT_OFF + "begin 2 1 1 20\nend 2 1 1 30 returned\n"
+    it = ledger(tmp_path, both, row(1), row(2, AVAILABLE))
+    for moment in (40, 90, 91):
+        it.read(moment * SECOND)
+    it.close(120 * SECOND)
+    assert it.waiting == 1
+    it.view = Fixed(row(1), row(2))
+    it.read(121 * SECOND)
+    it.close(150 * SECOND)
+    assert (it.waiting, it.counts["jobs"]) == (0, 2)
+    assert not any(it.problems.values())
+
+
+@pytest.mark.parametrize(("keyed", "found"), [(1, 0), (0, 1)])
+def test_what_a_batch_that_was_cut_off_lacks_must_have_had_a_key(tmp_path, keyed, found):
+    it = ledger(tmp_path, CUT_OFF.replace("2 1", f"2 {keyed}", 1), row(1))
+    for moment in (40, 70, 71):
+        it.read(moment * SECOND)
+    it.close(95 * SECOND)
+    assert (it.waiting, len(it.problems["lost"])) == (0, found)
 
 
 def test_the_ledger_sees_a_run_that_ends_long_after_all_was_over(tmp_path):
@@ -198,12 +235,18 @@ def test_the_ledger_sees_a_run_that_ends_long_after_all_was_over(tmp_path):
 
 
 def run(
-    memory=lambda _: 40.0, descriptors=lambda _: 20, threads=lambda _: 9, table=lambda _: 30.0, wait=lambda _: 0.01
+    *,
+    memory=lambda _: 40.0,
+    descriptors=lambda _: 20,
+    threads=lambda _: 9,
+    table=lambda _: 30.0,
+    wait=lambda _: 0.01,
+    hours=HOURS,
 ):
-    """Samples of four hours, by functions of the part of it that has passed."""
+    """Samples of so many hours, by functions of the part of it that has passed."""
     return [
         Sample(
-            at=part * 3600 * HOURS,
+            at=part * 3600 * hours,
             processes={"worker-0-1": Process(memory(part), descriptors(part), threads(part))},
             size=Size(table(part), wal=4.0),
             waits=[wait(part)] * 200,
@@ -212,16 +255,58 @@ def run(
     ]
 
 
-def broken(samples, faults=()):
-    return [one.what for one in judge(samples, faults, HOURS) if not one.holds]
+def broken(samples, faults=(), hours=HOURS):
+    return [one.what for one in judge(samples, faults, hours, DUE) if not one.holds]
+
+
+def failing(samples, hours, due=DUE):
+    """What fails the run."""
+    return {one.what for one in judge(samples, [], hours, due) if one.binding and not one.holds}
 
 
 def test_a_flat_run_holds_in_everything():
-    found = judge(run(), [], HOURS)
+    found = judge(run(), [], HOURS, DUE)
     assert [one.what for one in found if not one.holds] == []
-    assert {one.what.split(" of ")[0] for one in found} == {
-        "memory", "descriptors", "threads", "size", "start latency p99",
-    }  # fmt: skip
+    assert {one.what for one in found} == set(DUE.all())
+
+
+GROWN = set(DUE.all()) - {"start latency p99"}
+
+
+@pytest.mark.parametrize("samples", [[], run()[:3], run()[-5:]])
+def test_what_is_due_and_cannot_be_judged_fails_the_run(samples):
+    assert failing(samples, HOURS) == GROWN
+    assert failing(samples, 24.0) == GROWN | {"start latency p99"}
+    assert failing(samples, 0.1) == set()
+
+
+def test_a_process_that_should_have_lived_through_all_of_it_is_missed():
+    both = Due(["worker-0-1", "producer-0-1"], sized=True)
+    assert failing(run(), HOURS, both) == {f"{what} of producer-0-1" for what in ("memory", "descriptors", "threads")}
+    late = run()
+    del late[-1].processes["worker-0-1"]
+    assert failing(late, HOURS) == {f"{what} of worker-0-1" for what in ("memory", "descriptors", "threads")}
+
+
+def test_a_store_without_a_size_need_not_show_one():
+    unsized = [replace(one, size=None) for one in run()]
+    assert failing(unsized, HOURS) == {"size of the table", "size of the log"}
+    assert failing(unsized, HOURS, Due(["worker-0-1"], sized=False)) == set()
+
+
+def test_the_last_hour_of_a_day_must_start_jobs_as_soon_as_the_first():
+    slower = {"wait": lambda part: 0.01 if part < 0.9 else 0.013}
+    assert failing(run(**slower, hours=24.0), 24.0) == {"start latency p99"}
+    assert failing(run(hours=24.0), 24.0) == set()
+    assert failing(run(**slower, hours=23.0), 23.0) == set()
+    assert failing(run(wait=lambda part: 0.013 if 0.1 < part < 0.9 else 0.01, hours=24.0), 24.0) == set()
+
+
+def test_a_day_whose_last_hour_saw_no_job_start_is_not_proved_quick():
+    silent = run(hours=24.0)
+    for one in silent[-40:]:
+        one.waits.clear()
+    assert failing(silent, 24.0) == {"start latency p99"}
 
 
 @pytest.mark.parametrize(
@@ -240,6 +325,21 @@ def test_the_verdicts_see_what_grows(grows, what):
 
 def test_what_grows_in_the_first_hour_is_no_leak():
     assert broken(run(memory=lambda part: min(40.0, 30 + 40 * part))) == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "judged", "told"),
+    [
+        (0.1, ["descriptors", "threads"], ["memory", "size", "size", "start"]),
+        (4.0, ["memory", "descriptors", "threads", "size", "size"], ["start"]),
+        (24.0, ["memory", "descriptors", "threads", "size", "size", "start"], ["nothing"]),
+    ],
+)
+def test_what_is_said_in_the_end_tells_what_was_judged_from_what_was_not(tmp_path, hours, judged, told):
+    plan = Plan("sqlite", hours * 3600, 100.0, 60.0, 5.0, 1)
+    said = sentence(plan, Told(Ledger(tmp_path, Fixed()), 0, ["worker-0-1"]), judge(run(hours=hours), [], hours, DUE))
+    parts = said.split("; judged: ")[1].split("; told and not judged: ")
+    assert [[one.split()[0] for one in part.split("; ")] for part in parts] == [judged, told]
 
 
 def test_only_the_time_between_faults_is_compared():

@@ -3,17 +3,19 @@
 `install` puts them into the database of a test; `read` gives what they wrote, in the order in which it was written. On
 SQLite that is the order of the commits, since one writes at a time. On PostgreSQL it is exact for each job and for each
 unique key: whoever changes a row, or takes a key, waits until the one before has committed.
+
+A run of hours has that of one job in so many, reads it while it grows, and has it taken away behind it.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
-__all__ = ["Change", "install", "read"]
+__all__ = ["Change", "forget", "install", "read"]
 
 # Each column: its name, and what it is of the old and of the new row.
 _PAIRS: Final = ("state", "lease", "attempt", "node", "crashes", "cancel_requested", "live_key")
@@ -70,35 +72,48 @@ _COLUMNS: Final = (
     *(f"{side}_{one}" for side in ("old", "new") for one in _PAIRS),
     "queue", "priority", "most", "scheduled_at", "attempted_at", "token", "unique_key", "result", "errors",
 )  # fmt: skip
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)}"
 
 
-def install(database: str) -> None:
-    """Adds the table and the triggers; the store's own tables are there."""
+def install(database: str, every: int = 1, last: int | None = None) -> None:
+    """Adds the table and the triggers; the store's own tables are there.
+
+    Args:
+        database: The store.
+        every: Of the jobs, those whose id it divides are written down.
+        last: So many changes are kept in a file, if not all; at a server they are there until `forget`.
+    """
     if database.startswith("postgresql:"):
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute(_postgres())
+            connection.execute(_postgres(every))
         return
     connection = sqlite3.connect(_path(database))
     try:
-        connection.executescript(_sqlite())
+        connection.executescript(_sqlite(every, last))
     finally:
         connection.close()
 
 
-def read(database: str) -> Iterator[Change]:
-    """Every change, in order."""
+def read(database: str, after: int = 0) -> Iterator[Change]:
+    """Every change with a higher number, in order."""
     if database.startswith("postgresql:"):
         with psycopg.connect(database) as connection, connection.cursor("history") as cursor:
             cursor.itersize = 10_000
-            cursor.execute(f"SELECT {', '.join(_COLUMNS)} FROM crash_history.changes ORDER BY number")  # noqa: S608 - our own names
+            cursor.execute(f"{_SELECT} FROM crash_history.changes WHERE number > %s ORDER BY number", (after,))
             yield from map(_change, cursor)
         return
     connection = sqlite3.connect(f"file:{_path(database)}?mode=ro", uri=True)
     try:
-        rows = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM crash_history ORDER BY number")  # noqa: S608 - our own names
+        rows = connection.execute(f"{_SELECT} FROM crash_history WHERE number > ? ORDER BY number", (after,))
         yield from map(_change, rows)
     finally:
         connection.close()
+
+
+def forget(url: str, numbers: Collection[int]) -> None:
+    """Takes changes away, at a server."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM crash_history.changes WHERE number = ANY(%s)", (list(numbers),))
 
 
 def _path(database: str) -> Path:
@@ -127,7 +142,7 @@ def _job(operation: str, old: str, new: str, micros: str) -> tuple[str, str]:
     return ", ".join(row), ", ".join(row.values())
 
 
-def _sqlite() -> str:
+def _sqlite(every: int, last: int | None) -> str:
     types = dict.fromkeys(("what", "name", "queue", "token", "unique_key", "result", "errors"), "TEXT")
     types |= {f"{side}_live_key": "TEXT" for side in ("old", "new")}
     columns = ", ".join(f"{one} {types.get(one, 'INTEGER')}" for one in _COLUMNS[1:])
@@ -141,7 +156,8 @@ def _sqlite() -> str:
         )
 
     for operation, old, new in (("INSERT", "", "new"), ("UPDATE", "old", "new"), ("DELETE", "old", "")):
-        trigger(f"job_{operation.lower()}", f"{operation} ON zjobs_jobs", *_job(operation, old, new, "{}"))
+        when = f"{operation} ON zjobs_jobs WHEN {new or old}.id % {every} = 0"
+        trigger(f"job_{operation.lower()}", when, *_job(operation, old, new, "{}"))
     sides = "old.number, old.name, old.standing, 0, 0, 0, new.standing, 0, 0, 0, new.expires_at"
     node = "id, name, old_state, old_lease, old_attempt, old_crashes, new_state, new_lease, new_attempt, new_crashes"
     changed = "UPDATE ON zjobs_nodes WHEN old.standing <> new.standing OR old.expires_at <> new.expires_at"
@@ -158,10 +174,14 @@ def _sqlite() -> str:
             "'queue', 0, new.name, new.paused, 0, 0, 0",
         )
     trigger("tick", "INSERT ON zjobs_ticks", "what, id, name, scheduled_at", "'tick', 0, new.name, new.at")
+    if last is not None:
+        older = f"DELETE FROM crash_history WHERE number <= new.number - {last}"  # noqa: S608 - our own names
+        when = "AFTER INSERT ON crash_history WHEN new.number % 100 = 0"
+        script.append(f"CREATE TRIGGER crash_history_last {when} BEGIN {older}; END;")
     return "\n".join(script)
 
 
-def _postgres() -> str:
+def _postgres(every: int) -> str:
     types = dict.fromkeys(("what", "name", "queue", "token", "unique_key", "result", "errors"), "text")
     types |= {f"{side}_live_key": "text" for side in ("old", "new")}
     types |= {f"{side}_cancel_requested": "boolean" for side in ("old", "new")}
@@ -173,11 +193,12 @@ def _postgres() -> str:
     ]
     head = "crash_history.micros(clock_timestamp()), pg_current_xact_id()::text::bigint"
 
-    def trigger(name: str, when: str, body: str) -> None:
+    def trigger(name: str, when: str, body: str, which: str = "true") -> None:
         script.append(
             f"CREATE FUNCTION crash_history.{name}() RETURNS trigger LANGUAGE plpgsql"
             f" AS $$ BEGIN {body} RETURN NULL; END $$;"
-            f" CREATE TRIGGER crash_history_{name} AFTER {when} FOR EACH ROW EXECUTE FUNCTION crash_history.{name}();"
+            f" CREATE TRIGGER crash_history_{name} AFTER {when} FOR EACH ROW WHEN ({which})"
+            f" EXECUTE FUNCTION crash_history.{name}();"
         )
 
     def insert(columns: str, values: str) -> str:
@@ -185,7 +206,7 @@ def _postgres() -> str:
 
     for operation, old, new in (("INSERT", "", "NEW"), ("UPDATE", "OLD", "NEW"), ("DELETE", "OLD", "")):
         body = insert(*_job(operation, old, new, "crash_history.micros({})"))
-        trigger(f"job_{operation.lower()}", f"{operation} ON zjobs.jobs", body)
+        trigger(f"job_{operation.lower()}", f"{operation} ON zjobs.jobs", body, f"{new or old}.id % {every} = 0")
     end = "crash_history.micros(NEW.expires_at)"
     node = "what, id, name, new_state, new_lease, new_attempt, new_crashes, scheduled_at"
     fresh = f"'node', NEW.number, NEW.name, NEW.standing, 0, 0, 0, {end}"

@@ -12,7 +12,8 @@ import postgres_server
 from crash.report import commit_here
 from proxy import Proxy
 from soak.driver import Ground, Plan, Told, measure_peak, soak
-from soak.verdicts import Judgement, judge
+from soak.journal import EVERY
+from soak.verdicts import LATENCY, Due, Judgement, judge
 
 SETTINGS = {"max_wal_size": "128MB", "min_wal_size": "64MB"}
 """A log that is soon as large as it gets."""
@@ -48,7 +49,7 @@ def main() -> int:
 
 def tell(plan: Plan, told: Told, result: Path, picture: Path | None) -> int:
     hours = plan.seconds / 3600
-    judgements = judge(told.samples, told.faults, hours)
+    judgements = judge(told.samples, told.faults, hours, Due(told.witnesses, sized=plan.store != "memory"))
     problems = {rule: len(found) for rule, found in told.ledger.problems.items() if found}
     passed = not problems and all(one.holds for one in judgements if one.binding)
     about = {"commit": commit_here(), "passed": passed, **asdict(plan), **told.ledger.counts, "problems": problems}
@@ -84,13 +85,16 @@ NAMES = {"memory": "Memory", "sqlite": "SQLite", "postgres": "PostgreSQL"}
 
 
 def sentence(plan: Plan, told: Told, judgements: list[Judgement]) -> str:
-    counts = told.ledger.counts
-    memory = [one.text for one in judgements if one.what.startswith(("memory of worker", "memory of alone"))]
-    grown = memory[0] if memory else "not judged in so short a time"
+    """With the figures of one worker and of the store: what was judged, and what is only told of so short a run."""
+    counts, whose = told.ledger.counts, {told.witnesses[-1], "the table", "the log", LATENCY}
+    shown = [one for one in judgements if one.what.split(" of ")[-1] in whose]
+    held, only_told = ([f"{one.what} {one.text}" for one in shown if one.binding is judged] for judged in (True, False))
     return (
         f"proved: {NAMES[plan.store]} ran {plan.seconds / 3600:.2f} hours at {plan.rate:.0f} jobs a second with"
         f" {len(told.faults)} faults: {counts['jobs']} jobs and {counts['runs']} runs, none lost, stuck or overlapping,"
-        f" {counts['reruns']} runs repeated; memory of a worker {grown}"
+        f" {counts['reruns']} runs repeated, {counts['changes']} changes of one job in {EVERY} audited;"
+        f" judged: {'; '.join(held) or 'nothing that grows, in so short a time'};"
+        f" told and not judged: {'; '.join(only_told) or 'nothing'}"
     )
 
 

@@ -18,6 +18,7 @@ from postgres_server import Server
 from proxy import Proxy
 from soak.crew import Crew, Member
 from soak.faults import Faults, kinds, moments
+from soak.journal import Journal
 from soak.ledger import Ledger
 from soak.samples import Sample, look
 from soak.stores import MemoryView, PostgresView, SqliteView, Unreachable, View
@@ -52,6 +53,8 @@ class Told:
 
     ledger: Ledger
     began: int
+    witnesses: list[str]
+    """Processes that nobody kills."""
     samples: list[Sample] = field(default_factory=list)
     faults: list[tuple[str, float, float]] = field(default_factory=list)
     """Which, and from which second to which."""
@@ -136,8 +139,10 @@ def soak(plan: Plan, ground: Ground) -> Told:
     marks, over = Marks(ground.folder / "marks", "driver"), threading.Event()
     with ExitStack() as stack:
         stack.callback(crew.abandon)
+        ledger = Ledger(ground.folder / "marks", view, _journal(ground))
         crew.start()
-        told = Told(Ledger(ground.folder / "marks", view), _work_begins(ground, crew))
+        witnesses = [one.name for one in crew.members if not one.mortal]
+        told = Told(ledger, _work_begins(ground, crew), witnesses)
         faults = _faults(plan, ground, crew, marks)
         harm = threading.Thread(target=_harm, args=(plan, faults, told, over), daemon=True)
         harm.start()
@@ -148,6 +153,14 @@ def soak(plan: Plan, ground: Ground) -> Told:
         _end(crew, view, plan)
     told.ledger.finish(view.damage())
     return told
+
+
+def _journal(ground: Ground) -> Journal | None:
+    """The tables are made, and some of what happens to them is written down; what is in memory has no triggers."""
+    if ground.store == "memory":
+        return None
+    open_patiently(ground.url).count_by_state()
+    return Journal(ground.url)
 
 
 def _work_begins(ground: Ground, crew: Crew) -> int:

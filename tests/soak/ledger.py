@@ -1,18 +1,20 @@
 """What the processes write down, read while it grows, judged as soon as it is over, and forgotten.
 
 A batch is over when its enqueue has returned or was cut off, and each of its jobs was seen in a final state some time
-ago. It is handed to the checker with all that is known of its jobs; so each job is judged once, in a whole.
+ago. It is handed to the checker with all that is known of its jobs; so each job is judged once, in a whole. Of a batch
+that was cut off nobody knows the jobs: the store is asked for them, and they are waited for.
 """
 
 import json
 import subprocess
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crash.checker import Verdict, judge
 from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run, Stop
+from soak.journal import Journal
 from soak.stores import Final, View
 
 __all__ = ["Ledger"]
@@ -58,6 +60,8 @@ class Open:
     rows: dict[int, Row] = field(default_factory=dict)
     seen: int = 0
     """When the last of its rows was seen in a final state."""
+    settled: bool = False
+    """It was cut off, and the store has no job of it that is not final."""
 
 
 class Ledger:
@@ -66,11 +70,13 @@ class Ledger:
     Args:
         folder: Where the marks are.
         view: Where the rows are.
+        journal: The history of some of them, where there is one.
     """
 
-    def __init__(self, folder: Path, view: View) -> None:
+    def __init__(self, folder: Path, view: View, journal: Journal | None = None) -> None:
         self._folder = folder
         self.view = view
+        self._journal = journal
         self._tails: dict[str, Tail] = {}
         self._open: dict[str, Open] = {}
         self._closed: set[str] = set()
@@ -100,7 +106,28 @@ class Ledger:
         missing = [job for one in self._open.values() if now - one.began > QUIET for job in self._missing(one)]
         if missing:
             waits += self._take((one for one in self.view.rows(missing) if one.row.state in FINAL), now)
+        waits += self._look_for_cut_off(now)
+        # After what was seen to have ended: of that the history is whole.
+        self._read_journal()
         return waits
+
+    def _look_for_cut_off(self, now: int) -> list[float]:
+        """Whether all is final that they have left, which is none, some or all of what was meant: the checker says."""
+        cut = {token: one for token, one in self._open.items() if self._is_cut_off(one, now) and not one.settled}
+        if not cut:
+            return []
+        found = list(self.view.of(cut))
+        live = {seen.row.token for seen in found if seen.row.state not in FINAL}
+        for token, one in cut.items():
+            one.settled = token not in live
+        return self._take((seen for seen in found if seen.row.state in FINAL), now)
+
+    def _is_cut_off(self, one: Open, now: int) -> bool:
+        return one.batch.made is None and now - one.began > CUT_OFF
+
+    def _read_journal(self) -> None:
+        if self._journal is not None:
+            self.problems["history"] += self._journal.read()
 
     def _missing(self, one: Open) -> list[int]:
         return [job for job in one.batch.made or () if job not in one.rows]
@@ -119,7 +146,7 @@ class Ledger:
             case "end":
                 self._end(int(rest[0]), process, rest)
             case "intend":
-                one = self._open[rest[0]] = Open(Batch(rest[0], int(rest[1])), int(rest[0], 16))
+                one = self._open[rest[0]] = Open(Batch(rest[0], int(rest[1]), int(rest[2])), int(rest[0], 16))
                 for row in self._orphans.pop(rest[0], ()):
                     one.rows[row.id] = row
             case "enqueued":
@@ -171,8 +198,10 @@ class Ledger:
             tail.free()
 
     def _is_over(self, one: Open, now: int) -> bool:
+        if self._journal is not None and self._journal.read_at < one.seen:
+            return False
         if one.batch.made is None:
-            return now - one.began > CUT_OFF and now - one.seen > QUIET and len(one.rows) in {0, one.batch.count}
+            return one.settled and now - one.seen > QUIET
         known = all(job in self._keyed for job in one.batch.met)
         return now - one.seen > QUIET and known and not self._missing(one)
 
@@ -190,6 +219,10 @@ class Ledger:
         )
         self._add(judge(evidence))
         self._judge_keys(evidence)
+        if self._journal is not None:
+            for rule, problem in self._journal.judge(evidence):
+                self.problems[rule].append(problem)
+            self.counts["changes"] = self._journal.audited
         for one in over:
             del self._open[one.batch.token]
             self._closed.add(one.batch.token)
@@ -199,9 +232,8 @@ class Ledger:
         if batch.made is None or len(batch.made) + len(batch.met) != batch.count:
             return batch
         unknown = [job for job in batch.met if job not in self._keyed]
-        return Batch(batch.token, len(batch.made) + len(unknown), batch.made, unknown) if (
-            len(batch.made) + len(batch.met) == batch.count
-        ) else batch  # fmt: skip
+        known = len(batch.met) - len(unknown)
+        return replace(batch, count=batch.count - known, keyed=batch.keyed - known, met=unknown)
 
     def _judge_keys(self, evidence: Evidence) -> None:
         """Runs of all jobs with one key, also of those that were judged just before."""
@@ -225,6 +257,7 @@ class Ledger:
 
     def finish(self, damage: str = "ok") -> None:
         """Everything has settled, or nothing changes any more: judges all that is left, with what is still there."""
+        self._read_journal()
         self.read_marks()
         self._take(self.view.newly_final(), 0)
         left: dict[str, list[Row]] = defaultdict(list, self._orphans)
@@ -243,6 +276,8 @@ class Ledger:
             self.problems["lost"].append(
                 f"{len(self._runs)} jobs ran and are not there, or ran when all was over: {some}"
             )
+        if self._journal is not None and (left := self._journal.left()):
+            self.problems["history"].append(f"{len(left)} jobs changed, and belong to no enqueue: {left[:10]}")
         if damage != "ok":
             self.problems["integrity"].append(damage)
 
