@@ -14,7 +14,7 @@ use zjobs_engine::store::{Acked, Claim, Filter, Heartbeat};
 use zjobs_engine::sync::Arc;
 use zjobs_engine::{Error, Job, JobId, Name, NewJob, NodeId, Result, State, Store};
 
-use crate::disk::{Disk, Fault, Step};
+use crate::disk::{Call, Disk, Fault, Step};
 use crate::replay::{DATABASE, LOG};
 
 const NODE: NodeId = NodeId(7);
@@ -57,6 +57,8 @@ pub struct Recording {
     pub errors: Vec<Error>,
     /// How many calls on the disk were made to fail.
     pub struck: usize,
+    /// How many of each kind could have been, in the order of [`Call::ALL`].
+    pub met: [usize; Call::ALL.len()],
 }
 
 struct Session {
@@ -99,7 +101,7 @@ pub fn record(setting: Setting, folder: &Path) -> Recording {
         }
         session.act();
     }
-    session.done.struck = disk.struck();
+    (session.done.struck, session.done.met) = (disk.struck(), disk.met());
     disk.set_fault(None);
     session.compare();
     session.store = None;
@@ -287,11 +289,11 @@ impl Session {
             return;
         }
         // Errors that only another program is told of are its own to mend.
-        let fault = self.disk.set_fault(None);
-        if let Ok(other) = Connection::open(self.disk.folder().join(DATABASE)) {
-            drop(other.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
-        }
-        self.disk.set_fault(fault);
+        self.disk.sparing(|| {
+            if let Ok(other) = Connection::open(self.disk.folder().join(DATABASE)) {
+                drop(other.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
+            }
+        });
     }
 
     /// What is shown without any loss is what was answered last.
