@@ -171,8 +171,7 @@ exits: $(BUILT) ## end 1 000 interpreters at random moments: EXITS=, SEED= of th
 	cd tests && $(abspath $(PY)) -m exits --exits $(or $(EXITS),1000) --seed $(or $(SEED),1) --postgres
 
 corrupt-sqlite: $(BUILT) ## open 10 000 damaged files, and as many with damaged logs: COUNT=
-	ZJOBS_CORRUPT=$(or $(COUNT),10000) $(PY) -m pytest -q -o timeout=0 -o faulthandler_timeout=0 -k damaged tests/test_sqlite_faults.py tests/test_sqlite_damage.py
-	@echo "proved: $(or $(COUNT),10000) damaged files and $(or $(COUNT),10000) damaged logs opened: no crash, no write"
+	cd tests && $(abspath $(PY)) -m damaged --count $(or $(COUNT),10000)
 
 .PHONY: coverage
 coverage: $(DEPS) ## which lines of the engine the tests of both languages run; what none runs is listed in coverage.txt

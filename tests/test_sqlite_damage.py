@@ -1,18 +1,20 @@
 """Damage in a file of jobs or beside it: an error that names the file, no crash, and not a byte written afterwards."""
 
 import gc
-import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import zjobs
+from damaged import __main__ as damage
 from zjobs.store import Heartbeat, JobFilter, NewJob
 
-ENDS = ("", "-wal", "-shm", "-journal")
+ENDS = ("", "-wal")
 NODE = "a" * 32
 
 
@@ -34,7 +36,7 @@ def root_page(path, name):
 
 def contents(path):
     # The index of the log holds locks and marks of readers; only the file and its log hold data.
-    return [file.read_bytes() if (file := path.with_name(path.name + end)).exists() else None for end in ENDS[:2]]
+    return [file.read_bytes() if (file := path.with_name(path.name + end)).exists() else None for end in ENDS]
 
 
 def find_damage(path, finder):
@@ -94,99 +96,42 @@ os.kill(os.getpid(), signal.SIGKILL)
     connection.close()
 
 
-MAKE = """
-import gc, os, signal, sys, zjobs
-for part in range(2):
-    jobs = zjobs.Supervisor(f"sqlite:///{sys.argv[1]}")
-    for n in range(int(sys.argv[2])):
-        jobs.enqueue("w", {"n": n, "text": "x" * 300}, priority=n % 7)
-    if part == 0:
-        del jobs
-        gc.collect()  # the first half is in the file, the second one in the log
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-VARIANTS = """
-import os, random, sys, zjobs
-from zjobs.store import Heartbeat, JobFilter, NewJob
-good, strange, bad, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-read = lambda path: open(path, "rb").read() if os.path.exists(path) else None
-data, log, index, foreign = read(good), read(good + "-wal"), read(good + "-shm"), read(strange + "-wal")
-told = fine = 0
-
-def flipped(chance, data):
-    data = bytearray(data)
-    for _ in range(chance.randint(1, 20)):
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    return bytes(data)
-
-for seed in range(count):
-    chance = random.Random(seed)
-    files = {"": data, "-wal": log, "-shm": chance.choice([None, index]), "-journal": None}
-    kind = chance.randrange(8)
-    if kind == 0:
-        files["-wal"] = None
-    elif kind == 1:
-        files["-wal"] = log[: chance.randrange(len(log))]
-    elif kind == 2:
-        files["-wal"] = flipped(chance, log)
-    elif kind == 3:
-        files["-wal"] = foreign
-    elif kind == 4:
-        files["-wal"] = chance.randbytes(chance.randrange(20_000))
-    elif kind == 5:
-        files["-shm"] = flipped(chance, index)
-    elif kind == 6:
-        files["-journal"] = chance.randbytes(chance.randrange(1, 5000))
-    else:
-        files[""] = flipped(chance, data)
-        files["-wal"] = flipped(chance, log)
-    for end, content in files.items():
-        if os.path.exists(bad + end):
-            os.remove(bad + end)
-        if content is not None:
-            with open(bad + end, "wb") as file:
-                file.write(content)
-    damaged = None
-    try:
-        store = zjobs.SqliteStore(bad)
-        for call in (
-            lambda: store.heartbeat(Heartbeat("a" * 32)),
-            lambda: store.list(JobFilter()),
-            lambda: store.enqueue([NewJob("w", b"{}")]),
-            lambda: store.claim("a" * 32, "default", 5),
-            lambda: store.count_by_state(),
-            lambda: store.cancel(JobFilter()),
-        ):
-            try:
-                call()
-                fine += 1
-            except zjobs.LeaseLost:
-                pass  # the beat before it has failed
-            except zjobs.Error as error:
-                assert bad in str(error), error
-                told += 1
-                if "is damaged" in str(error) and damaged is None:
-                    damaged = [read(bad), read(bad + "-wal")]
-        del store
-    except zjobs.Error as error:
-        assert bad in str(error), error
-        told += 1
-    if damaged is not None:
-        assert damaged == [read(bad), read(bad + "-wal")], f"seed {seed}: written although it was found damaged"
-print(told, fine)
-"""
+@pytest.mark.timeout(150)
+def test_damaged_files_end_in_errors_that_name_them_and_are_not_written_after_it_and_never_in_a_crash():
+    count = 200
+    command = [sys.executable, "-m", "damaged", "--count", str(count)]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.match(rf"proved: {count} damaged files \(.* and {count} damaged logs \(", done.stdout)
 
 
-def test_damaged_missing_and_foreign_logs_never_crash_us_and_damage_ends_all_writing(tmp_path):
-    for name, jobs in (("good.db", 150), ("strange.db", 60)):
-        made = subprocess.run([sys.executable, "-c", MAKE, str(tmp_path / name), str(jobs)], check=False)
-        assert made.returncode == -signal.SIGKILL
-    count = int(os.environ.get("ZJOBS_CORRUPT", "300"))
-    arguments = [str(tmp_path / name) for name in ("good.db", "strange.db", "bad.db")]
-    command = [sys.executable, "-c", VARIANTS, *arguments, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told, fine = map(int, done.stdout.split())
-    assert told > count / 20
-    assert fine > count
+NOTICED, QUIET = {"said": ["x.db is damaged"], "wrong": []}, {"said": [], "wrong": []}
+
+
+def judged(*ends, kind="logs"):
+    """Each end with whether SQLite finds the file sound."""
+    return damage.judge(kind, "x.db", [sound for sound, _ in ends], [end for _, end in ends])
+
+
+def test_files_are_counted_by_how_they_ended():
+    counts = judged(*[(False, NOTICED)] * 18, (True, NOTICED), (False, QUIET), *[(True, QUIET)] * 20)
+    assert counts.problems == []
+    assert counts.sentence() == "40 damaged logs (19 noticed, 20 harmless, 1 unnoticed)"
+
+
+@pytest.mark.parametrize(
+    ("what", "ends"),
+    [
+        ("logs: 2 with damage went unnoticed, 6 were noticed", [(False, NOTICED)] * 6 + [(False, QUIET)] * 2),
+        ("logs: only 1 of 5 were fit for work", [(False, NOTICED)] * 4 + [(True, QUIET)]),
+        ("logs, seed 0: it names no file: oh", [(False, {"said": ["oh"], "wrong": []})]),
+        ("logs, seed 0: it wrote", [(False, {"said": ["x.db"], "wrong": ["it wrote"]})]),
+    ],
+)
+def test_what_must_not_be_with_damaged_files_is_told(what, ends):
+    healthy = [(True, QUIET)] * (0 if "only" in what else 4)
+    assert judged(*ends, *healthy).problems == [what]
+
+
+def test_files_that_nobody_looked_through_are_told():
+    assert damage.judge("logs", "x.db", [True], [QUIET] * 2).problems == ["2 logs were opened and 1 looked through"]
