@@ -99,6 +99,38 @@ def test_a_file_on_a_disk_that_is_read_only_says_so(tmp_path):
     assert not (tmp_path / "new.db").exists()
 
 
+def test_a_process_that_read_while_its_disk_took_no_writes_writes_again_when_it_does(tmp_path):
+    # The mount is met by whoever opens the file, the limit by whoever has it open: as on a disk that became read-only.
+    code = """
+        import resource
+        from zjobs.store import JobFilter, NewJob
+        folder = sys.argv[1]
+        subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+        store = zjobs.SqliteStore(f"{folder}/jobs.db")
+
+        def put():
+            try:
+                return store.enqueue([NewJob("w", b"{}")])[0].job.id
+            except zjobs.StoreUnavailable:
+                return "refused"
+
+        def limit(size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        said = [put()]
+        subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], check=True)
+        limit(0)
+        said += [put(), put(), store.count(JobFilter()), store.count(JobFilter())]
+        limit(resource.RLIM_INFINITY)
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        put()  # the connection that met the disk as it was
+        print(*said, put())
+    """
+    *said, last = in_own_mounts(code, tmp_path).split()
+    assert said == ["1", "refused", "refused", "1", "1"]
+    assert last in {"2", "3"}
+
+
 # --- what is in the file (F-40, F-48) ---
 
 

@@ -245,8 +245,8 @@ impl SqliteStore {
         self.place.check()?;
         self.place.check_beside()?;
         self.place.begin();
-        let mut frozen = Frozen::No;
-        if slot.is_none() {
+        let (mut frozen, new) = (Frozen::No, slot.is_none());
+        if new {
             let opened = match self.writer {
                 Some(_) => (self.place.open_reader()?, Frozen::No),
                 None => self.place.open_read_only()?,
@@ -256,8 +256,9 @@ impl SqliteStore {
         }
         let Some(connection) = slot.as_ref() else { return Err(Error::Internal("no connection".into())) };
         let reply = verb(connection);
-        // Opened again next time: nothing rests on a connection that met an error, or that sees no change.
-        if reply.is_err() || frozen == Frozen::Yes {
+        // Opened again next time: nothing rests on a connection that met an error, or that sees no change. One that has the
+        // index of a disk that took no writes would keep it so for all others.
+        if reply.is_err() || frozen == Frozen::Yes || (new && self.place.index_is_only_read()) {
             slot.take().into_iter().for_each(retire);
         }
         reply.map_err(|failed| self.place.meaning(failed))

@@ -190,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_only_read_while_no_descriptor_in_use_writes() {
+        let host = Host::new("only");
+        let is_only_read = || files::is_only_read(&host.path);
+        assert!(!is_only_read(), "not open");
+        let reads = host.open(libc::O_RDONLY);
+        assert!(is_only_read());
+        let writes = host.open(libc::O_RDWR);
+        assert!(!is_only_read(), "one writes");
+        give_back(writes);
+        assert!(is_only_read(), "the one that writes is parked");
+        give_back(reads);
+        assert!(!is_only_read(), "both are parked");
+    }
+
+    #[test]
     fn the_locks_of_a_host_whose_file_took_the_number_of_one_that_was_parked_stay_too() {
         let (closes, mut takes) = (Host::new("closes"), Host::new("takes"));
         let parked = closes.open(libc::O_RDWR);

@@ -191,12 +191,25 @@ pub(crate) fn are_all_ours() -> bool {
 
 /// A descriptor of that file which SQLite has closed and which had to stay open.
 pub(crate) fn take_parked(path: &CStr, access: Access) -> Option<c_int> {
+    let identity = identity(path)?;
+    let mut table = hold();
+    table.forget_lost();
+    table.files.get_mut(&(identity, access))?.closed.pop()
+}
+
+/// Whether SQLite has that file open, and through no descriptor that writes.
+pub(crate) fn is_only_read(path: &CStr) -> bool {
+    let Some(identity) = identity(path) else { return false };
+    let table = hold();
+    let used = |access| table.files.get(&(identity, access)).is_some_and(|file| !file.unused());
+    used(Access::Read) && !used(Access::ReadWrite)
+}
+
+fn identity(path: &CStr) -> Option<Identity> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the path is a C string, and the kernel fills the whole of what is read after it said so.
     let found = unsafe { (libc::stat(path.as_ptr(), found.as_mut_ptr()) == 0).then(|| found.assume_init()) }?;
-    let mut table = hold();
-    table.forget_lost();
-    table.files.get_mut(&((found.st_dev, found.st_ino), access))?.closed.pop()
+    Some((found.st_dev, found.st_ino))
 }
 
 /// SQLite is done with a descriptor.

@@ -20,6 +20,7 @@
 
 #[cfg(target_os = "linux")]
 use std::ffi::{c_char, c_int, c_void};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use libsqlite3_sys as ffi;
@@ -92,6 +93,17 @@ pub fn look_for_lost_descriptors() -> bool {
     return files::has_lost() || !files::are_all_ours();
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// Whether our SQLite has that file open, and can only read it.
+pub fn is_only_read(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    return std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).is_ok_and(|path| files::is_only_read(&path));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

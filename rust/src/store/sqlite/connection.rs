@@ -74,6 +74,9 @@ impl Place {
                 self.path.display()
             )));
         }
+        if self.index_is_only_read() {
+            return Err(self.read_only());
+        }
         Ok(connection)
     }
 

@@ -28,6 +28,14 @@ impl Place {
         ))
     }
 
+    pub(super) fn read_only(&self) -> Error {
+        Error::StoreUnavailable(format!(
+            "{} or its folder cannot be written: mend the permissions, or open it for reading only (read_only=True, \
+             ?mode=ro)",
+            self.path.display()
+        ))
+    }
+
     /// What an error of SQLite means to the caller. Damage is remembered: nothing more is written into the file.
     pub(super) fn error(&self, error: &rusqlite::Error) -> Error {
         let path = self.path.display();
@@ -40,10 +48,7 @@ impl Place {
                 self.patience.as_secs_f64()
             ),
             Some(ErrorCode::DiskFull) => format!("there is no space left for {path}: free some; nothing is lost"),
-            Some(ErrorCode::ReadOnly) => format!(
-                "{path} or its folder cannot be written: mend the permissions, or open it for reading only \
-                 (read_only=True, ?mode=ro)"
-            ),
+            Some(ErrorCode::ReadOnly) => return self.read_only(),
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
                 format!("{path} cannot be opened: look at the permissions of the file and its folder ({error})")
             }

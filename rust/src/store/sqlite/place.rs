@@ -203,6 +203,12 @@ impl Place {
         self.with_ending("-wal")
     }
 
+    /// Whether the index of the WAL was opened while nothing could be written here. All connections of the process share
+    /// it as it was opened, also those that come later: none of them can write until the last one is closed.
+    pub(super) fn index_is_only_read(&self) -> bool {
+        zjobs_vfs::is_only_read(&self.with_ending("-shm"))
+    }
+
     fn with_ending(&self, end: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(end);
