@@ -38,7 +38,7 @@ def test_work_goes_on_at_a_follower_that_was_promoted_and_nothing_is_lost():
 @pytest.mark.parametrize(("store", "kinds"), [("sqlite", 2), ("postgres", 3)])
 def test_disks_that_are_full_read_only_or_fail_lose_nothing(store, kinds):
     said = proved("disks", "--rounds", "1", "--store", store)
-    assert said.startswith(f"proved: {kinds} outages of the disk of {store}")
+    assert said.startswith(f"proved: {kinds} outages of {store}")
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
-"""Disks that are full, read-only, or fail, again and again while jobs come and run: nothing is lost, nothing hangs.
+"""Stores that cannot write, again and again while jobs come and run: nothing is lost, nothing hangs.
 
 From the folder of the tests: `python -m outages.disks --rounds 200`, which `make disks` does. The jobs are on a disk of
 their own, a small one in memory that nobody else sees. PostgreSQL has only its tables there: a server whose log finds
-no place ends, and that is what `make crash-postgres` is about. Errors at each single call of SQLite
-are in `rust/powerloss`, which `make disks` runs, too.
+no place ends, and that is what `make crash-postgres` is about. Its disk is full in truth; that it takes no writes or
+meets a failing disk is what the server is made to say. Errors at each single call of SQLite are in `rust/powerloss`,
+which `make disks` runs, too.
 """
 
 import argparse
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -33,10 +35,8 @@ PAD = 500
 # Nobody else sees these mounts. A server must not be root, not even the root of its own mounts.
 MOUNTED = """
 set -e
-mkdir "$1/small" "$1/view"
+mkdir "$1/small"
 mount -t tmpfs -o size=512m,mode=777 none "$1/small"
-mount --bind "$1/small" "$1/view"
-mount -o remount,bind,ro "$1/view"
 [ "$2" = sqlite ] || set -- "$1" "$2" unshare --user --map-user=65534 "${@:3}"
 exec "${@:3}"
 """
@@ -76,6 +76,26 @@ def no_space(disk: Path) -> Iterator[None]:
 
 
 @contextmanager
+def read_only(disk: Path, account: Account) -> Iterator[None]:
+    """Until then the disk takes nothing: neither from who opens a file there, nor through the files that are open.
+
+    The kernel makes no disk read-only while files there are open for writing, unless the disk has failed. So a mount
+    that is read-only lies over it, and what this process has open is refused by the limit for the sizes of files: EFBIG
+    instead of EROFS, which is one error to SQLite.
+    """
+    subprocess.run(["mount", "--bind", "-o", "ro", str(disk), str(disk)], check=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+        account.failures += look_in(disk / "jobs.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        # Lazily: what was opened meanwhile is there for a while, and can only read.
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@contextmanager
 def changed(url: str, begin: list[str], end: list[str]) -> Iterator[None]:
     """Until then the server is another."""
     with psycopg.connect(url, autocommit=True) as admin:
@@ -86,14 +106,14 @@ def changed(url: str, begin: list[str], end: list[str]) -> Iterator[None]:
             admin.execute(statement)
 
 
-def read_only(url: str) -> Outage:
-    """The whole server, as one that was demoted."""
+def demoted(url: str) -> Outage:
+    """The whole server takes no writes."""
     setting, reload = "default_transaction_read_only", "SELECT pg_reload_conf()"
     return changed(url, [f"ALTER SYSTEM SET {setting} = on", reload], [f"ALTER SYSTEM RESET {setting}", reload])
 
 
-def failing(url: str) -> Outage:
-    """Each write of a job meets a block that cannot be read, in the words of a server that found one."""
+def raising(url: str) -> Outage:
+    """Each write of a job is answered as by a server that cannot read a block: in its words, and its disk is sound."""
     trigger = "TABLE zjobs.jobs {} TRIGGER failing_block"
     return changed(url, [f"ALTER {trigger.format('ENABLE')}"], [f"ALTER {trigger.format('DISABLE')}"])
 
@@ -131,23 +151,19 @@ def run(store: str, folder: Path, rounds: int, seed: int) -> tuple[Account, list
     with ExitStack() as stack:
         if store == "sqlite":
             url = f"sqlite:///{small}/jobs.db"
-            kinds = {"full": lambda: no_space(small)}
+            kinds = {"disk full": lambda: no_space(small), "disk read-only": lambda: read_only(small, account)}
         else:
             url = stack.enter_context(server_on(small, folder / "server"))
             kinds = {
-                "full": lambda: no_space(small),
-                "read-only": lambda: read_only(url),
-                "failing": lambda: failing(url),
+                "disk full": lambda: no_space(small),
+                "server read-only": lambda: demoted(url),
+                "I/O errors raised": lambda: raising(url),
             }
         jobs = zjobs.Supervisor(url, queues={"default": 4}, rescue_interval_ms=1000)
         account.work(jobs)
         stack.enter_context(jobs)
         producers = [zjobs.Supervisor(url) for _ in range(PRODUCERS)]
         account.outlast(producers, outages(kinds, account, rounds, rng), pad=lambda: rng.randbytes(PAD).hex())
-        if store == "sqlite":
-            for _ in range(rounds):
-                account.failures += look_in(folder / "view" / "jobs.db")
-                account.kinds["read-only"] += 1
         return account, account.settled(zjobs.Supervisor(url))
 
 
@@ -193,7 +209,7 @@ def main() -> int:
         stores = [asked.store] if asked.store else ["sqlite", "postgres"]
         return max(in_own_mounts(store, ["--rounds", str(asked.rounds), "--seed", str(asked.seed)]) for store in stores)
     account, problems = run(asked.store, asked.inside, asked.rounds, asked.seed)
-    return account.tell(problems, f"outages of the disk of {asked.store}")
+    return account.tell(problems, f"outages of {asked.store}")
 
 
 if __name__ == "__main__":
