@@ -124,7 +124,8 @@ fn is_over(process: &OwnedFd) -> bool {
     poll(&mut all, Some(&at_once)).is_ok() && !all[0].revents().is_empty()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::{Child, Command};
 
