@@ -31,10 +31,11 @@ SILENCE = 18.0
 """Seconds of the hole beside stores with the deadline that they have by themselves."""
 LOST = {"request lost": "cut", "reply lost": "cut after"}
 CUTS = [
-    *(2 * [("reset", None), ("hole", None)]),
+    *(2 * [("reset", None)]),
+    *(("hole", wanted) for wanted in ("enqueue", None)),
     *((kind, wanted) for kind in LOST for wanted in ("enqueue", "ack", None)),
 ]
-"""The kinds, and what the lost message commits; `None` is any, such as a beat or a look. All of them by turns."""
+"""The kinds, and what the message commits that is lost; `None` is any, such as a look. All of them by turns."""
 
 
 def url(server: postgres_server.Server, way: Way) -> str:
@@ -52,7 +53,8 @@ def cut(ways: list[Way], kind: str, wanted: str | None, rng: random.Random) -> s
         return way.lose(LOST[kind], wanted)
     if kind == "hole":
         way.hold()
-        time.sleep(rng.uniform(0.1, 2 * PATIENCE))
+        # The end of a hole ends the calls in it: one that is held to its time has to be in it for longer.
+        time.sleep(PATIENCE + MARGIN + 0.5 if wanted else rng.uniform(0.1, 2 * PATIENCE))
         way.release()
     else:
         way.reset()
@@ -85,6 +87,7 @@ def run(count: int, seed: int) -> tuple[Account, list[str], Counter[str]]:
     account, rng, lost = Account(most=PATIENCE + MARGIN), random.Random(seed), Counter[str]()
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server.running())
+        zjobs.migrate(server.url)  # which may take longer than a call may here
         ways = [stack.enter_context(closing(Way(server.port))) for _ in range(WORKERS + PRODUCERS)]
         for way in ways[:WORKERS]:
             jobs = supervisor(server, way, queues={"default": 4})
