@@ -118,6 +118,7 @@ def test_a_process_whose_lock_other_code_touches_keeps_its_jobs_and_has_the_lock
     assert holds(neighbour, lock)
     harm(lock)
     assert neighbour.do("beat('b')") == "Pulse"
+    assert lock.exists() == (harm is touch), "a newcomer sweeps nothing of a process that it can see alive"
     assert neighbour.do("rescue()") == "[]"
     assert store.heartbeat(beat).alive
     assert lock in files(path)

@@ -125,7 +125,6 @@ fn is_over(process: &OwnedFd) -> bool {
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests {
     use std::process::{Child, Command};
 
