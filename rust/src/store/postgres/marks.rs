@@ -69,11 +69,13 @@ struct Sweep {
     pieces: u32,
     /// How long the longest took, of all priorities.
     longest: Duration,
+    /// How long a piece of the first width takes, about: the way to the server, and what else every call waits for.
+    way: Option<Duration>,
 }
 
 impl Sweep {
     fn from(to: Place, longest: Duration) -> Self {
-        Self { to, width: FIRST, pieces: 1, longest }
+        Self { to, width: FIRST, pieces: 1, longest, way: None }
     }
 
     fn piece(&self) -> Stretch {
@@ -118,20 +120,22 @@ impl Mark {
 
     /// A piece has been looked at: where the next one is, or none when all were.
     fn next(&self, piece: Stretch, took: Duration, long: Duration) -> Option<Sweep> {
-        let Sweep { width, pieces, longest, .. } = self.sweep.unwrap_or(Sweep::from(piece.to, Duration::ZERO));
+        let Sweep { width, pieces, longest, way, .. } = self.sweep.unwrap_or(Sweep::from(piece.to, Duration::ZERO));
         let (longest, priority) = (longest.max(took), piece.to.0);
         if piece.after <= start_of(priority) {
             let next = priority.checked_add(1).and_then(|next| self.place_behind(next));
             return next.map(|place| Sweep::from(place, longest));
         }
-        let width = match took {
+        let way = if width == FIRST { Some(way.map_or(took, |way| (way + took) / 2)) } else { way };
+        // Narrower pieces would spare nothing of the way, and be more of them.
+        let width = match took.saturating_sub(way.unwrap_or_default()) {
             // What is dead of one second is not so much: the way to the server is long.
-            took if took > long && width == FIRST => PAST,
-            took if took * 2 > long => (width / 2).max(FIRST),
-            took if took * 4 < long => width * 2,
+            _ if took > long && width == FIRST => PAST,
+            rest if rest * 2 > long => (width / 2).max(FIRST),
+            rest if rest * 4 < long => width * 2,
             _ => width,
         };
-        Some(Sweep { to: piece.after, width, pieces: pieces + 1, longest })
+        Some(Sweep { to: piece.after, width, pieces: pieces + 1, longest, way })
     }
 }
 
@@ -384,6 +388,15 @@ mod tests {
     fn where_the_server_is_far_away_a_sweep_has_two_pieces() {
         let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
         assert_eq!(sweep(&marks, now, |_| 60).len(), 2);
+    }
+
+    #[test]
+    fn where_the_way_to_the_server_takes_most_of_a_piece_pieces_are_few() {
+        for way in [12, 13, 25, 26, 49] {
+            let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
+            let pieces = sweep(&marks, now, |_| way).len();
+            assert!(pieces < 30, "{pieces} pieces, {way} ms away");
+        }
     }
 
     #[test]
