@@ -66,6 +66,24 @@ pub(crate) unsafe extern "C" fn write(fd: c_int, from: *const c_void, length: us
     unsafe { libc::write(fd, from, length) }
 }
 
+/// Reads at an offset: so SQLite reads pages and logs, and the one above serves only its lesser ways.
+pub(crate) unsafe extern "C" fn pread(fd: c_int, to: *mut c_void, length: usize, at: libc::off64_t) -> isize {
+    if !files::is_still_ours(fd) {
+        return refused();
+    }
+    // SAFETY: as above.
+    unsafe { libc::pread64(fd, to, length, at) }
+}
+
+/// Writes at an offset, as SQLite writes pages and logs.
+pub(crate) unsafe extern "C" fn pwrite(fd: c_int, from: *const c_void, length: usize, at: libc::off64_t) -> isize {
+    if !files::is_still_ours(fd) {
+        return refused();
+    }
+    // SAFETY: as above.
+    unsafe { libc::pwrite64(fd, from, length, at) }
+}
+
 /// Cuts the file, unless it is somebody else's.
 pub(crate) unsafe extern "C" fn ftruncate(fd: c_int, length: libc::off_t) -> c_int {
     if !files::is_still_ours(fd) {
@@ -167,6 +185,8 @@ mod tests {
             assert_eq!(ftruncate(fd, 100), -1);
             assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
             assert_eq!(read(fd, [0_u8; 8].as_mut_ptr().cast(), 8), -1);
+            assert_eq!(pwrite(fd, bytes.as_ptr().cast(), 8, 0), -1);
+            assert_eq!(pread(fd, [0_u8; 8].as_mut_ptr().cast(), 8, 0), -1);
             let mut whole: libc::flock = std::mem::zeroed();
             assert_eq!(fcntl(fd, libc::F_SETLK, &raw mut whole), -1);
         }

@@ -48,14 +48,29 @@ impl Descriptors {
 pub(crate) struct Table {
     files: HashMap<Key, Descriptors>,
     keys: HashMap<c_int, Key>,
+    /// Numbers that SQLite was given twice: what it writes by one may be meant for either file. They are never closed, so
+    /// that they are given out no more.
+    twice: HashSet<c_int>,
 }
 
 impl Table {
-    fn note(&mut self, fd: c_int, key: Key) {
+    fn note(&mut self, fd: c_int, key: Option<Key>) {
         // A number that the kernel gives out again was closed by somebody else.
+        if self.is_in_use(fd) {
+            LOST.store(true, Ordering::Relaxed);
+            self.twice.insert(fd);
+        }
         self.forget(fd);
-        self.keys.insert(fd, key);
-        self.files.entry(key).or_default().all.push(fd);
+        if let Some(key) = key.filter(|_| !self.twice.contains(&fd)) {
+            self.keys.insert(fd, key);
+            self.files.entry(key).or_default().all.push(fd);
+        }
+    }
+
+    /// Whether SQLite has the number and has not closed it.
+    fn is_in_use(&self, fd: c_int) -> bool {
+        let file = self.keys.get(&fd).and_then(|key| self.files.get(key));
+        file.is_some_and(|file| !file.closed.contains(&fd))
     }
 
     fn forget(&mut self, fd: c_int) {
@@ -67,7 +82,8 @@ impl Table {
     /// Whether the number still leads to the file that SQLite opened.
     fn is_still_ours(&self, fd: c_int) -> bool {
         // What is not in the table is no file that can have locks, or was never opened here.
-        let ours = self.keys.get(&fd).is_none_or(|(identity, _)| regular(fd) == Some(*identity));
+        let ours =
+            self.keys.get(&fd).is_none_or(|(identity, _)| regular(fd) == Some(*identity)) && !self.twice.contains(&fd);
         if !ours {
             LOST.store(true, Ordering::Relaxed);
         }
@@ -163,9 +179,8 @@ pub(crate) fn hold() -> Held {
 
 /// A descriptor that SQLite has just got.
 pub(crate) fn note(fd: c_int, access: Access) {
-    let Some(identity) = regular(fd) else { return };
     let mut table = hold();
-    table.note(fd, (identity, access));
+    table.note(fd, regular(fd).map(|identity| (identity, access)));
     if table.has_parked() {
         table.sweep();
     }
@@ -215,6 +230,9 @@ fn identity(path: &CStr) -> Option<Identity> {
 /// SQLite is done with a descriptor.
 pub(crate) fn close(fd: c_int) -> c_int {
     let mut table = hold();
+    if table.twice.contains(&fd) {
+        return 0;
+    }
     let Some(key) = table.keys.get(&fd).copied() else { return really_close(fd) };
     let Some(file) = table.files.get_mut(&key) else { return really_close(fd) };
     file.closed.push(fd);

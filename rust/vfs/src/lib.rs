@@ -13,8 +13,10 @@
 //! * No descriptor of a file is closed while somebody else in the process has it open: that would drop *their* record
 //!   locks. It is parked, and serves the next open.
 //!   One that SQLite opens no more, since the other copy has deleted the file, is closed at the next open or close of any.
-//! * Nothing is read from a descriptor, written or locked, that leads to another file than the one that SQLite opened:
-//!   code that closes what is not its own (`os.closerange`) may have opened a file of its own by that number.
+//! * Before each call that reads from a descriptor, writes, cuts or locks, it is looked whether the number still leads to the
+//!   file that SQLite opened: code that closes what is not its own (`os.closerange`) may have opened a file of its own by
+//!   it. Then the call is refused. A number that SQLite itself is given twice serves neither file. Not seen is who comes
+//!   between the look and the call; a sync is not looked at, nor memory that is shared with a file, which stays the file's.
 //! * The child of a fork closes what it inherited, or it would keep the locks of a parent that has died. It finds no lock of
 //!   SQLite's taken, so that it can open files of its own.
 
@@ -55,6 +57,8 @@ fn replace() -> Protection {
     type Fcntl = unsafe extern "C" fn(c_int, c_int, *mut libc::flock) -> c_int;
     type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
     type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
+    type ReadAt = unsafe extern "C" fn(c_int, *mut c_void, usize, libc::off64_t) -> isize;
+    type WriteAt = unsafe extern "C" fn(c_int, *const c_void, usize, libc::off64_t) -> isize;
     type Cut = unsafe extern "C" fn(c_int, libc::off_t) -> c_int;
     if !files::has_locks_of_the_open_file() {
         return Protection::None;
@@ -65,17 +69,31 @@ fn replace() -> Protection {
     let done = unsafe {
         ffi::sqlite3_initialize();
         let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
-        let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) else { return Protection::None };
-        [
-            set(vfs, c"open".as_ptr(), Some(std::mem::transmute::<Open, Plain>(calls::open))),
-            set(vfs, c"close".as_ptr(), Some(std::mem::transmute::<Close, Plain>(calls::close))),
-            set(vfs, c"fcntl".as_ptr(), Some(std::mem::transmute::<Fcntl, Plain>(calls::fcntl))),
-            set(vfs, c"read".as_ptr(), Some(std::mem::transmute::<Read, Plain>(calls::read))),
-            set(vfs, c"write".as_ptr(), Some(std::mem::transmute::<Write, Plain>(calls::write))),
-            set(vfs, c"ftruncate".as_ptr(), Some(std::mem::transmute::<Cut, Plain>(calls::ftruncate))),
-        ]
+        let Some((get, set)) = vfs.as_ref().and_then(|vfs| vfs.xGetSystemCall.zip(vfs.xSetSystemCall)) else {
+            return Protection::None;
+        };
+        let always = [
+            (c"open", std::mem::transmute::<Open, Plain>(calls::open)),
+            (c"close", std::mem::transmute::<Close, Plain>(calls::close)),
+            (c"fcntl", std::mem::transmute::<Fcntl, Plain>(calls::fcntl)),
+            (c"read", std::mem::transmute::<Read, Plain>(calls::read)),
+            (c"write", std::mem::transmute::<Write, Plain>(calls::write)),
+            (c"ftruncate", std::mem::transmute::<Cut, Plain>(calls::ftruncate)),
+        ];
+        // By which pair of these it reads and writes, or by the two above alone, was settled where it was built; it has no
+        // function for what it does not call. Offsets have 64 bits in both.
+        let (read_at, write_at): (ReadAt, WriteAt) = (calls::pread, calls::pwrite);
+        let by_offset = [
+            (c"pread", std::mem::transmute::<ReadAt, Plain>(read_at)),
+            (c"pwrite", std::mem::transmute::<WriteAt, Plain>(write_at)),
+            (c"pread64", std::mem::transmute::<ReadAt, Plain>(read_at)),
+            (c"pwrite64", std::mem::transmute::<WriteAt, Plain>(write_at)),
+        ];
+        let used = by_offset.into_iter().filter(|(name, _)| get(vfs, name.as_ptr()).is_some());
+        let mut wanted = always.into_iter().chain(used);
+        wanted.all(|(name, call)| set(vfs, name.as_ptr(), Some(call)) == ffi::SQLITE_OK)
     };
-    if done == [ffi::SQLITE_OK; 6] && fork::watch() { Protection::Complete } else { Protection::None }
+    if done && fork::watch() { Protection::Complete } else { Protection::None }
 }
 
 /// Whether somebody else in the process has closed a descriptor of ours, or given its number to another file. SQLite is
