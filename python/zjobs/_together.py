@@ -39,7 +39,7 @@ class Together:
 
         Raises:
             EnqueueUncertain: Nobody knows whether it was inserted; so it is for all that shared the write.
-            StoreUnavailable: Nothing was inserted.
+            StoreUnavailable: Nothing was inserted, unless it has a unique key: then it may be enqueued again as it is.
         """
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)

@@ -53,7 +53,7 @@ class LeaseLost(Error):
 
 
 class EnqueueUncertain(Error):
-    """The commit of an enqueue was cut off and its outcome cannot be learnt.
+    """The commit of an enqueue was cut off, or the disk failed at it, and its outcome cannot be learnt.
 
     Enqueue again with a ``unique_key`` to be sure of one job.
     """

@@ -283,6 +283,7 @@ class Supervisor(AsyncControl, Schedules):
         Raises:
             Invalid: A value breaks its rule, or the arguments do not fit a worker known here. Nothing was inserted.
             StoreFull: The store's limit is reached. Nothing was inserted.
+            EnqueueUncertain: Nobody knows whether it was inserted: the connection, or the disk, failed at the commit.
         """
         return self._engine.enqueue(worker, args, **options)
 
@@ -303,6 +304,7 @@ class Supervisor(AsyncControl, Schedules):
         Raises:
             Invalid: A value breaks its rule. Nothing was inserted.
             StoreFull: They do not all fit. Nothing was inserted.
+            EnqueueUncertain: Nobody knows whether they were inserted, all or none.
         """
         entries = list(jobs)
         if connection is None:

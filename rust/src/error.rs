@@ -38,7 +38,7 @@ pub enum Error {
     /// The node's lease has ended: another node may have its jobs.
     #[error("lease lost: {0}")]
     LeaseLost(String),
-    /// The commit of an enqueue was cut off and its outcome cannot be learnt.
+    /// The commit of an enqueue was cut off, or the disk failed at it, and its outcome cannot be learnt.
     #[error("{0}")]
     EnqueueUncertain(String),
     /// The state table has no such move.

@@ -25,7 +25,7 @@ fn rounds(default: u64) -> u64 {
 
 fn texts(recording: &Recording) -> Vec<String> {
     let text = |error: &Error| match error {
-        Error::StoreUnavailable(text) => text.clone(),
+        Error::StoreUnavailable(text) | Error::EnqueueUncertain(text) => text.clone(),
         other => panic!("{other:?}"),
     };
     recording.errors.iter().map(text).collect()

@@ -59,6 +59,7 @@ pub use rows::COLUMNS;
 pub use schema::{apply, steps};
 
 use connection::{Frozen, retire};
+use meaning::{advised, repeatable};
 use neighbours::{Fate, Hearer, Neighbours, News};
 use nodes::{Gone, Standing};
 use place::{Kept, Place};
@@ -218,6 +219,15 @@ impl SqliteStore {
         durable: Durable,
         verb: impl FnOnce(&mut Transaction<'_>) -> Verb<T> + Send + 'static,
     ) -> Result<T> {
+        self.insert(durable, verb).map_err(repeatable)
+    }
+
+    /// As `write`, for what must not be done twice: it says when nobody knows what became of the commit.
+    fn insert<T: Send + 'static>(
+        &self,
+        durable: Durable,
+        verb: impl FnOnce(&mut Transaction<'_>) -> Verb<T> + Send + 'static,
+    ) -> Result<T> {
         let Some(writer) = &self.writer else {
             return Err(Error::StoreUnavailable(format!(
                 "{} was opened for reading only: open it without read_only=True or ?mode=ro to change something",
@@ -340,7 +350,7 @@ impl Store for SqliteStore {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(Durable::Yes, move |transaction| transaction.enqueue(jobs))
+        self.insert(Durable::Yes, move |transaction| transaction.enqueue(jobs)).map_err(advised)
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {

@@ -97,13 +97,29 @@ pub(super) fn alone<T>(connection: &Connection, act: impl FnOnce() -> T) -> rusq
 
 type Outcomes = (Vec<Verb<()>>, Vec<Signal>);
 
+/// Where a transaction came to its end.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// Before its commit: nothing of it is there.
+    Before(rusqlite::Error),
+    /// At its commit. When that was the disk, the whole of it may be in the log, and is found by whoever opens the file
+    /// after this process has ended.
+    AtCommit(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Broken {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Before(error)
+    }
+}
+
 /// One transaction for the whole group. An error here is one for everybody.
 pub(super) fn transact(
     open: &mut Open,
     most: Synchronous,
     group: &[Arc<Ticket<Call>>],
     clock: impl Fn() -> Timestamp,
-) -> rusqlite::Result<Outcomes> {
+) -> std::result::Result<Outcomes, Broken> {
     let durable = group.iter().map(|ticket| ticket.call.durable).max();
     open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
     let connection = &open.connection;
@@ -115,11 +131,11 @@ pub(super) fn transact(
         several => all(&mut transaction, several),
     };
     let news = transaction.news;
-    let end = done.and_then(|outcomes| {
+    let end = done.map_err(Broken::Before).and_then(|outcomes| {
         // A lone call that failed has taken everything back.
         if !connection.is_autocommit() {
             failpoint::pass(Point::Grouped);
-            execute(connection, "COMMIT")?;
+            execute(connection, "COMMIT").map_err(Broken::AtCommit)?;
             failpoint::pass(Point::Shared);
         }
         Ok((outcomes, news))

@@ -80,6 +80,35 @@ impl Place {
     }
 }
 
+/// What the disk's error means when it came at a commit, whose frames may be in the log all the same: this process goes on
+/// without them, and writes over them, but when it ends before that, whoever opens the file next finds them valid.
+pub(super) fn in_doubt(meaning: Error) -> Error {
+    match meaning {
+        Error::StoreUnavailable(text) => Error::EnqueueUncertain(format!(
+            "{text}; it failed at the commit, and nobody knows whether that is there when the file is opened again"
+        )),
+        other => other,
+    }
+}
+
+/// The same for whoever enqueues.
+pub(super) fn advised(error: Error) -> Error {
+    match error {
+        Error::EnqueueUncertain(text) => Error::EnqueueUncertain(format!(
+            "{text}: enqueue it again with a unique key, which makes twice as once, or look for it first"
+        )),
+        other => other,
+    }
+}
+
+/// The same for everybody else: only an enqueue that is done again is another job.
+pub(super) fn repeatable(error: Error) -> Error {
+    match error {
+        Error::EnqueueUncertain(text) => Error::StoreUnavailable(text),
+        other => other,
+    }
+}
+
 impl Failed {
     /// Whether the row was refused for what is in it.
     pub(super) fn is_bad_data(&self) -> bool {

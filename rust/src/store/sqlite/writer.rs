@@ -4,7 +4,8 @@
 //!
 //! * Calls that arrive while a commit is on its way share the next one; a lone call is not delayed, and no thread is
 //!   needed: whoever comes first leads, and hands the lead to one who waits.
-//! * A call that fails takes only its own changes back. A commit that fails fails for everybody in it.
+//! * A call that fails takes only its own changes back. A commit that fails fails for everybody in it; where the disk
+//!   failed all are told that nobody knows what becomes of it ([`Error::EnqueueUncertain`]).
 //! * Nobody is answered before the commit; signals go out after it, when the lead has been handed over.
 //! * After an error of the disk the connection is opened again, and what is in the WAL is pressed onto the disk anew: nothing
 //!   rests on a write that failed.
@@ -21,9 +22,9 @@ use crate::error::{Error, Result};
 use crate::store::Signal;
 use crate::store::sqlite::SqliteConfig;
 use crate::store::sqlite::connection::{Synchronous, retire};
-use crate::store::sqlite::group::{Open, transact};
+use crate::store::sqlite::group::{Broken, Open, transact};
 use crate::store::sqlite::line::{Line, Ticket};
-use crate::store::sqlite::meaning::{is_failed_disk, is_poison};
+use crate::store::sqlite::meaning::{in_doubt, is_failed_disk, is_poison};
 use crate::store::sqlite::place::Place;
 use crate::sync::{Arc, Mutex};
 
@@ -160,11 +161,15 @@ impl Writer {
                 let ours = |outcome: Verb<()>| outcome.map_err(|failed| self.place.meaning(failed));
                 (outcomes.into_iter().map(ours).collect(), news)
             }
-            Err(error) => {
+            Err(broken) => {
+                let (error, meaning): (_, fn(Error) -> Error) = match broken {
+                    Broken::AtCommit(error) if is_failed_disk(&error) => (error, in_doubt),
+                    Broken::AtCommit(error) | Broken::Before(error) => (error, |meaning| meaning),
+                };
                 if is_poison(&error) || !open.is_idle() {
                     self.leave(&mut seat, &error);
                 }
-                (failed(&self.place.error(&error)), Vec::new())
+                (failed(&meaning(self.place.error(&error))), Vec::new())
             }
         }
     }
