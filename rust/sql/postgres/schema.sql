@@ -165,6 +165,12 @@ BEGIN
 END
 $function$
 
+CREATE OR REPLACE FUNCTION zjobs.heard_since(listened interval)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN GREATEST(pg_postmaster_start_time(), (zjobs.now() - listened))
+
 CREATE OR REPLACE FUNCTION zjobs.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -176,12 +182,6 @@ CREATE OR REPLACE FUNCTION zjobs.stamped(error text)
  LANGUAGE sql
  STABLE PARALLEL SAFE
 RETURN ((error)::jsonb || jsonb_build_object('at', ((EXTRACT(epoch FROM zjobs.now()) * (1000000)::numeric))::bigint))
-
-CREATE OR REPLACE FUNCTION zjobs.up_since()
- RETURNS timestamp with time zone
- LANGUAGE sql
- STABLE PARALLEL SAFE
-RETURN pg_postmaster_start_time()
 
 
 jobs: fillfactor=85, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_analyze_scale_factor=0.1, autovacuum_vacuum_cost_delay=0

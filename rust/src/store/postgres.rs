@@ -95,9 +95,6 @@ pub struct PostgresConfig {
     pub patience: Duration,
     /// Once looks for work take so long, the next ones begin behind what was claimed before.
     pub long_look: Duration,
-    /// Whether a store that has just found its server knows who lives. One that does not leaves the dead alone for the time of
-    /// a lease: after a failover nobody may have been heard yet.
-    pub knows_the_living: bool,
     /// Where the environment is read.
     pub environment: fn(&str) -> Option<String>,
     /// The source of chance: waits before another try, and the name of this process among the others.
@@ -113,7 +110,6 @@ impl PostgresConfig {
             create: true,
             patience: PATIENCE,
             long_look: LONG_LOOK,
-            knows_the_living: false,
             environment: |name| std::env::var(name).ok(),
             random,
         }
@@ -167,7 +163,7 @@ impl PostgresStore {
         let address = Arc::new(Address::parse(&config.url, config.patience, &config.environment)?);
         let dialect = Arc::new(Dialect::new(&config.schema)?);
         let subscribers = Arc::<Subscribers>::default();
-        let contact = Arc::new(Contact::new(config.knows_the_living));
+        let contact = Arc::<Contact>::default();
         let mut seat = |plans| {
             let random = config.random.fork();
             Seat::new(address.clone(), dialect.clone(), plans, config.patience, random, contact.clone())
@@ -416,12 +412,13 @@ impl Store for PostgresStore {
     }
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
-        let found = self.read(async |session: &Session| nodes::has_dead(session).await)? || self.has_strays()?;
-        // Whoever could not reach the server either has a lease's time to say that it lives.
-        if !found || self.contact.is_just_back(Duration::from_nanos(self.lease.load(Ordering::Relaxed))) {
+        // Whoever could not reach the server, or has just found it, has not heard all who live. A person who asks for it knows.
+        let listened = || (self.lease.load(Ordering::Relaxed) > 0).then(|| self.contact.listened());
+        let found = self.read(async |session: &Session| nodes::has_dead(session, listened()).await)?;
+        if !found && !self.has_strays()? {
             return Ok(Vec::new());
         }
-        self.change(&async |session: &Session| nodes::rescue(session, limit).await)
+        self.change(&async |session: &Session| nodes::rescue(session, listened(), limit).await)
     }
 
     fn nodes(&self) -> Result<Vec<NodeRow>> {

@@ -51,8 +51,7 @@ pub fn fresh_schema() -> String {
 }
 
 pub fn config(schema: &str) -> PostgresConfig {
-    let of = PostgresConfig::new(url(), fastrand::Rng::with_seed(1));
-    PostgresConfig { schema: schema.to_owned(), knows_the_living: true, ..of }
+    PostgresConfig { schema: schema.to_owned(), ..PostgresConfig::new(url(), fastrand::Rng::with_seed(1)) }
 }
 
 pub struct Postgres {
@@ -76,7 +75,7 @@ impl Postgres {
             "CREATE TABLE {schema}.test_clock AS SELECT timestamptz '2026-01-01 00:00:00Z' AS at;
              CREATE OR REPLACE FUNCTION {schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
              BEGIN ATOMIC SELECT at FROM {schema}.test_clock; END;
-             CREATE OR REPLACE FUNCTION {schema}.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+             CREATE OR REPLACE FUNCTION {schema}.heard_since(listened interval) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
              RETURN timestamptz '-infinity'"
         ));
         Self { config, store, schema, beside }

@@ -7,10 +7,11 @@ RETURN statement_timestamp();
 
 COMMENT ON FUNCTION zjobs.now() IS 'The clock of the store: what is due, expired and old is so by this.';
 
-CREATE FUNCTION zjobs.up_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-RETURN pg_postmaster_start_time();
+CREATE FUNCTION zjobs.heard_since(listened interval) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN greatest(pg_postmaster_start_time(), zjobs.now() - listened);
 
-COMMENT ON FUNCTION zjobs.up_since() IS 'Since when nodes could say that they live.';
+COMMENT ON FUNCTION zjobs.heard_since IS
+    'Since when nodes could say that they live, and somebody heard it who has listened for so long; NULL is all the time.';
 
 CREATE FUNCTION zjobs.stamped(error text) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
 RETURN error::jsonb || jsonb_build_object('at', (extract(epoch FROM zjobs.now()) * 1000000)::bigint);

@@ -106,8 +106,8 @@ pub(super) async fn retire(session: &Session) -> Verb<()> {
 }
 
 /// Whether a node has died whose jobs are to be taken back.
-pub(super) async fn has_dead(session: &Session) -> Verb<bool> {
-    let found = session.query(sql::dead, &[]).await?;
+pub(super) async fn has_dead(session: &Session, listened: Option<Duration>) -> Verb<bool> {
+    let found = session.query(sql::dead, &[(&listened.map(Span), Type::INTERVAL)]).await?;
     Ok(found.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
@@ -118,8 +118,14 @@ pub(super) async fn has_strays(session: &Session) -> Verb<bool> {
 }
 
 /// Declares nodes dead whose lease has ended, and takes back up to `limit` jobs of all that are. In a transaction.
-pub(super) async fn rescue(session: &Session, limit: usize) -> Verb<(Vec<Rescued>, Vec<Signal>)> {
-    session.execute(sql::bury, &[]).await?;
+///
+/// A node is dead that was silent for a lease, to one who has listened for so long.
+pub(super) async fn rescue(
+    session: &Session,
+    listened: Option<Duration>,
+    limit: usize,
+) -> Verb<(Vec<Rescued>, Vec<Signal>)> {
+    session.execute(sql::bury, &[(&listened.map(Span), Type::INTERVAL)]).await?;
     let found = session.query(sql::orphans, &[(&rows::limit(limit), Type::INT8)]).await?;
     let orphans = found.iter().map(|row| Ok((rows::job(row)?, reason(row.try_get(23)?)))).collect::<Verb<Vec<_>>>()?;
     let mut rescued = if orphans.is_empty() { Vec::new() } else { take_back(session, &orphans).await? };

@@ -21,7 +21,7 @@ use crate::store::postgres::address::Address;
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::meaning::Fate;
 use crate::store::postgres::session::{Failed, Plans, Session, Verb};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// So often a call is tried when the server says that it could not do it now.
 const TRIES: u32 = 6;
@@ -34,6 +34,9 @@ const LEAST: u32 = 8;
 
 /// Where beats are sent, a try that is given up leaves the time of a lease for two more.
 const TRIES_IN_A_LEASE: u32 = 3;
+
+/// However short a lease is: a server that is busy takes its time.
+const LEAST_HASTE: Duration = Duration::from_secs(2);
 
 /// How long the server is asked to give up what nobody waits for any more.
 const CANCEL: Duration = Duration::from_millis(50);
@@ -67,34 +70,28 @@ pub(super) struct Seat {
 }
 
 /// Whether the server can be reached, as all seats of a store find it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Contact {
-    lost: AtomicBool,
-    /// When a connection was opened after none could be; 0 when that was never so.
-    back: AtomicU64,
+    /// Since when it is there; 0 when it is not.
+    since: AtomicU64,
 }
 
 impl Contact {
-    /// Of a store that is new: the server may have been away until now, or be another one that took its place. Who `knows`
-    /// better finds it as if it had been there all the time.
-    pub(super) fn new(knows: bool) -> Self {
-        Self { lost: AtomicBool::new(!knows), back: AtomicU64::new(0) }
-    }
-
-    /// Whether it could not be reached and has been there again for no longer than this.
-    pub(super) fn is_just_back(&self, within: Duration) -> bool {
-        let back = self.back.load(Ordering::Acquire);
-        self.lost.load(Ordering::Acquire) || (back > 0 && System.moment() < Moment(back) + within)
+    /// For how long it has been there without a break that was noticed.
+    pub(super) fn listened(&self) -> Duration {
+        match self.since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => System.moment().since(Moment(since)),
+        }
     }
 
     fn lose(&self) {
-        self.lost.store(true, Ordering::Release);
+        self.since.store(0, Ordering::Release);
     }
 
     fn find(&self) {
-        if self.lost.load(Ordering::Acquire) {
-            self.back.store(System.moment().0, Ordering::Release);
-            self.lost.store(false, Ordering::Release);
+        if self.since.load(Ordering::Acquire) == 0 {
+            self.since.store(System.moment().0.max(1), Ordering::Release);
         }
     }
 }
@@ -145,7 +142,7 @@ impl Seat {
     /// From now on beats are sent here that must come within the time of a lease: a connection that the network has dropped
     /// without a word is left early enough for another one.
     pub(super) fn hurry(&self, lease: Duration) {
-        self.haste.store(nanos(lease / TRIES_IN_A_LEASE), Ordering::Relaxed);
+        self.haste.store(nanos((lease / TRIES_IN_A_LEASE).max(LEAST_HASTE)), Ordering::Relaxed);
     }
 
     /// How long one try may take.
@@ -437,18 +434,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_was_just_found_is_just_back_for_a_while() {
-        let (long, none) = (Duration::from_secs(3600), Duration::ZERO);
-        let contact = Contact::new(false);
-        assert!(contact.is_just_back(long), "nothing is known of it");
+    fn a_server_has_been_there_since_it_was_found_and_not_lost() {
+        let contact = Contact::default();
+        assert_eq!(contact.listened(), Duration::ZERO);
         contact.find();
-        assert_eq!((contact.is_just_back(long), contact.is_just_back(none)), (true, false));
-        let contact = Contact::new(true);
+        let first = contact.since.load(Ordering::Acquire);
         contact.find();
-        assert!(!contact.is_just_back(long), "it was there all the time");
+        assert_eq!(contact.since.load(Ordering::Acquire), first, "it was there");
         contact.lose();
+        assert_eq!(contact.listened(), Duration::ZERO);
         contact.find();
-        assert!(contact.is_just_back(long));
+        assert!(contact.since.load(Ordering::Acquire) > 0);
     }
 
     #[test]
