@@ -451,7 +451,8 @@ class ServerClock:
             INSERT INTO {self.schema}.clock VALUES ('{self.now()}');
             CREATE OR REPLACE FUNCTION {self.schema}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
                 BEGIN ATOMIC SELECT at FROM {self.schema}.clock; END;
-            CREATE OR REPLACE FUNCTION {self.schema}.heard_since(listened interval) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+            CREATE OR REPLACE FUNCTION {self.schema}.heard_since(listened interval) RETURNS timestamptz
+            LANGUAGE sql STABLE PARALLEL SAFE
                 RETURN timestamptz '-infinity'
         """)  # noqa: S608
 
