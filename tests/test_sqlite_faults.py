@@ -111,7 +111,7 @@ def test_a_process_that_read_while_its_disk_took_no_writes_writes_again_when_it_
         def put():
             try:
                 return store.enqueue([NewJob("w", b"{}")])[0].job.id
-            except zjobs.StoreUnavailable:
+            except (zjobs.StoreUnavailable, zjobs.EnqueueUncertain):
                 return "refused"
 
         def limit(size):
