@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 from zjobs._control import Control, JobRows, NodeRows, QueueRows, Which
+from zjobs._runner import call_on
 from zjobs._schedules import CronRows, Schedules
 from zjobs.job import Job, JobState
 from zjobs.options import Seconds, seconds
@@ -53,11 +54,7 @@ class _Call:
         # Whoever comes from now on needs another one.
         self.is_made = True
         for event, loop in list(self._waiting.items()):
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:
-                if not loop.is_closed():  # too little stack is such an error, too: the engine calls again
-                    raise
+            call_on(loop, event.set)
 
 
 class AsyncControl(Control, Schedules):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from zjobs._engine import JobContext, Outcome
-from zjobs._runner import failure, verdict
+from zjobs._runner import call_on, failure, verdict
 
 if TYPE_CHECKING:
     from zjobs._engine import Slot
@@ -44,13 +44,7 @@ class Here:
 
     def ring(self) -> None:
         """Tells the loop, from any thread, that there is somebody to interrupt. What may begin is looked for anyway."""
-        loop = self._loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:
-                if not loop.is_closed():  # too little stack is such an error, too: the engine rings again
-                    raise
+        call_on(self._loop, self._answer)
 
     def _answer(self) -> None:
         interrupted, _ = self._hear()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zjobs._engine import Slot
     from zjobs.worker import Registered
 
-__all__ = ["LoopCrew", "ThreadCrew", "failure", "job_logger", "run_thread_slot", "verdict"]
+__all__ = ["LoopCrew", "ThreadCrew", "call_on", "failure", "job_logger", "run_thread_slot", "verdict"]
 
 _LOG = logging.getLogger("zjobs")
 _FRAMES = 60
@@ -315,6 +315,21 @@ class ThreadCrew:
                     self._fill(queue)
 
 
+def call_on(loop: asyncio.AbstractEventLoop | None, call: Callable[[], object]) -> None:
+    """Calls on an event loop, from any thread; nothing where there is none any more.
+
+    Raises:
+        RuntimeError: There is too little stack for it, and the loop has not heard: the engine calls again.
+    """
+    if loop is None:
+        return
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # a closed loop is such an error, too
+        if not loop.is_closed():
+            raise
+
+
 class LoopCrew:
     """The event loop that runs coroutines, on a thread of its own."""
 
@@ -351,13 +366,7 @@ class LoopCrew:
 
     def ring(self) -> None:
         """Tells the loop, from any thread, that there is work or somebody to interrupt."""
-        loop = self._loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:
-                if not loop.is_closed():  # too little stack is such an error, too: the engine rings again
-                    raise
+        call_on(self._loop, self._answer)
 
     def has(self, thread: threading.Thread) -> bool:
         """Whether the loop runs on this thread."""
