@@ -1,20 +1,107 @@
 """What runs the jobs of a `drain`: the thread that called it, and an event loop that turns while a coroutine runs."""
 
 import asyncio
+import contextlib
 import contextvars
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from zjobs._engine import JobContext, Outcome
 from zjobs._runner import call_on, failure, verdict
+from zjobs.job import JobState
+from zjobs.rows import JobFilter
+from zjobs.telemetry import JobCancelled, JobCompleted, JobDiscarded, JobFailed, JobSnoozed
 
 if TYPE_CHECKING:
-    from zjobs._engine import Slot
+    from zjobs._engine import Engine, Slot
+    from zjobs.store import Store
+    from zjobs.telemetry import Telemetry
 
-__all__ = ["Here"]
+__all__ = ["Drain", "Here", "count_ends", "is_on_a_loop"]
 
 _UNRUN = Outcome.released()
+_LOOKS = 1000
+"""For what another thread has claimed; what a paused queue holds never comes."""
+_PAGE = 100
+
+
+def is_on_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def count_ends(telemetry: "Telemetry") -> Generator[dict[JobState, int]]:
+    """How many attempts lead to each state while the block runs."""
+    counts: dict[JobState, int] = {}
+
+    def count(event: JobCompleted | JobFailed | JobDiscarded | JobCancelled | JobSnoozed) -> None:
+        state = event.result.job.state
+        counts[state] = counts.get(state, 0) + 1
+
+    kinds = (JobCompleted, JobFailed, JobDiscarded, JobCancelled, JobSnoozed)
+    handle = telemetry.attach(count, kinds)  # pyright: ignore[reportArgumentType] - only these kinds come
+    try:
+        yield counts
+    finally:
+        telemetry.detach(handle)
+
+
+class Drain:
+    """Lets an engine that is not started work in this thread, on some of its queues, until nothing is due."""
+
+    def __init__(self, engine: "Engine", store: "Store", indices: list[int], queue: str | None) -> None:
+        """The queues by their places in the engine, and the name when it is one."""
+        self._engine = engine
+        self._store = store
+        self._indices = indices
+        self._queue = queue
+
+    def until_nothing_is_due(self) -> None:
+        """Starts the engine, runs what is due and what becomes due meanwhile, and stops it."""
+        # What has become due takes its place in the order before the engine claims for the first time.
+        self._store.stage()
+        # Its loop first: the engine rings as soon as it starts.
+        with Here(self._engine.hear) as here:
+            self._engine.start(here.ring, lambda _queue, _slots: None, lambda _job: None)
+            try:
+                looks = 0
+                while looks < _LOOKS:
+                    if self._once(here):
+                        looks = 0
+                    elif self._is_claiming():
+                        looks += 1
+                    else:
+                        break
+            finally:
+                self._engine.stop(0)
+
+    def _once(self, here: "Here") -> bool:
+        self._store.stage()
+        ran = False
+        for index in self._indices:
+            if self._store.blocks:
+                # Its own thread claims from it, too late for whoever looks only once.
+                self._engine.claim_here(index)
+            for coroutines in (False, True):
+                ran |= here.run(self._engine.slot(index, coroutines), coroutines=coroutines)
+        if self._store.blocks:
+            self._engine.flush()
+        return ran
+
+    def _is_claiming(self) -> bool:
+        """Whether the engine's own thread has claimed a job that is not where it is taken from yet."""
+        if self._store.blocks:
+            return False  # `claim_here` claims on this thread.
+        time.sleep(0)
+        running = self._store.list(JobFilter(states=(JobState.EXECUTING,), queue=self._queue, limit=_PAGE))
+        return any(job.node == self._engine.node for job in running)
 
 
 class Here:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -17,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, ove
 from zjobs import connections
 from zjobs._control import JobRows
 from zjobs._control_async import AsyncControl, Settling
-from zjobs._drain import Here
+from zjobs._drain import Drain, count_ends, is_on_a_loop
 from zjobs._engine import Engine, end_calls
 from zjobs._exit import depart_at_exit, stop_at_exit
 from zjobs._runner import LoopCrew, ThreadCrew
@@ -43,7 +42,7 @@ from zjobs.options import (
 )
 from zjobs.retry import CustomFunction, RetryStrategy
 from zjobs.store import Store
-from zjobs.telemetry import JobCancelled, JobCompleted, JobDiscarded, JobFailed, JobReleased, JobSnoozed, Telemetry
+from zjobs.telemetry import Telemetry
 from zjobs.worker import Anything, ContextWorker, Decorator, JobEntry, Registered, Worker, unknown_payload
 
 __all__ = ["Supervisor"]
@@ -53,8 +52,6 @@ R = TypeVar("R")
 
 _LOG = logging.getLogger("zjobs")
 _GRACE = 5.0
-_LOOKS = 1000
-"""For what another thread has claimed; what a paused queue holds never comes."""
 _NODE_NAME = 255
 
 
@@ -516,62 +513,16 @@ class Supervisor(AsyncControl, Schedules):
         names = [q.name for q in self._queues]
         if queue is not None and queue_name(queue) not in names:
             raise NotFound(f"queue not found: {queue}; this supervisor works on {', '.join(names)}")
-        if _is_on_a_loop():
+        if is_on_a_loop():
             raise Invalid("drain() blocks its thread, where an event loop runs: await drain_async() instead")
-        # What has become due takes its place in the order before the engine claims for the first time.
-        self._store.stage()
-        counts: dict[JobState, int] = {}
-
-        def count(event: JobCompleted | JobFailed | JobDiscarded | JobCancelled | JobSnoozed | JobReleased) -> None:
-            job = event.job if isinstance(event, JobReleased) else event.result.job
-            counts[job.state] = counts.get(job.state, 0) + 1
-
-        kinds = (JobCompleted, JobFailed, JobDiscarded, JobCancelled, JobSnoozed)
-        handle = self._telemetry.attach(count, kinds)  # pyright: ignore[reportArgumentType] - only these kinds come
-        try:
-            # Its loop first: the engine rings as soon as it starts.
-            with Here(self._engine.hear) as here:
-                self._engine.start(here.ring, lambda _queue, _slots: None, lambda _job: None)
-                self._drainer = threading.current_thread()
-                try:
-                    self._drain_all([index for index, name in enumerate(names) if queue in (None, name)], queue, here)
-                finally:
-                    self._drainer = None
-                    self._engine.stop(0)
-        finally:
-            self._telemetry.detach(handle)
+        indices = [index for index, name in enumerate(names) if queue in (None, name)]
+        with count_ends(self._telemetry) as counts:
+            self._drainer = threading.current_thread()
+            try:
+                Drain(self._engine, self._store, indices, queue).until_nothing_is_due()
+            finally:
+                self._drainer = None
         return counts
-
-    def _drain_all(self, indices: list[int], queue: str | None, here: Here) -> None:
-        looks = 0
-        while looks < _LOOKS:
-            if self._drain_once(indices, here):
-                looks = 0
-            elif self._is_claiming(queue):
-                looks += 1
-            else:
-                break
-
-    def _drain_once(self, indices: list[int], here: Here) -> bool:
-        self._store.stage()
-        ran = False
-        for index in indices:
-            if self._store.blocks:
-                # Its own thread claims from it, too late for whoever looks only once.
-                self._engine.claim_here(index)
-            for coroutines in (False, True):
-                ran |= here.run(self._engine.slot(index, coroutines), coroutines=coroutines)
-        if self._store.blocks:
-            self._engine.flush()
-        return ran
-
-    def _is_claiming(self, queue: str | None) -> bool:
-        """Whether the engine's own thread has claimed a job that is not where it is taken from yet."""
-        if self._store.blocks:
-            return False  # `claim_here` claims on this thread.
-        time.sleep(0)
-        running = (job for job in self.list(states=[JobState.EXECUTING]) if queue in {None, job.queue})
-        return any(job.node == self._engine.node for job in running)
 
     async def drain_async(self, queue: str | None = None) -> dict[JobState, int]:
         """As `drain`, on a thread of its own, without blocking the event loop."""
@@ -613,14 +564,6 @@ def _queues(given: Mapping[str, int] | Iterable[Queue]) -> tuple[Queue, ...]:
         if not isinstance(queue, Queue):
             raise invalid("queues", "must map names to concurrency, or be a list of Queue(name, ...)", queue)
     return cast("tuple[Queue, ...]", queues)
-
-
-def _is_on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _age(kept: Seconds | None) -> float | None:
