@@ -1,5 +1,6 @@
 """The short forms of `make cuts`, `make promotions` and `make disks`, and the proof that they see what is wrong."""
 
+import random
 import socket
 import struct
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import zjobs
+from outages import cuts
 from outages.account import Account
-from outages.cuts import shares
+from outages.cuts import CUTS, PATIENCE, patience, shares
 from outages.way import Way
 from outages.wire import Wire
 
@@ -96,6 +98,20 @@ def test_most_messages_that_are_lost_must_matter():
     assert shares(Counter(enqueue=2, ack=1, heartbeat=9), kinds) == [
         "of 8 messages that were lost 1 commit an ack: less than a quarter"
     ]
+
+
+def test_each_cut_that_is_counted_was_made(monkeypatch):
+    made = []
+    monkeypatch.setattr(cuts, "cut", lambda _ways, *which: made.append(which[:2]) or set())
+    monkeypatch.setattr(cuts.time, "sleep", lambda _seconds: None)
+    counted = list(cuts.cuts([], len(CUTS), random.Random(1), Counter()))
+    assert sorted(map(str, made)) == sorted(map(str, CUTS))
+    assert counted == [kind for kind, _ in made]
+
+
+def test_some_call_must_have_waited_as_long_as_it_may():
+    assert patience(seen(slowest=PATIENCE + 0.1)) == []
+    assert patience(seen(slowest=PATIENCE / 2)) == ["the longest call took 0.5 s: none has waited as long as it may"]
 
 
 def told(kind, body):

@@ -20,7 +20,7 @@ import zjobs
 from outages.account import DEADLINE, Account
 from outages.way import Way
 
-__all__ = ["run", "shares", "silence"]
+__all__ = ["patience", "run", "shares", "silence"]
 
 WORKERS, PRODUCERS = 2, 3
 PATIENCE = 1.0
@@ -67,7 +67,9 @@ def cuts(ways: list[Way], count: int, rng: random.Random, lost: Counter[str]) ->
     for _ in range(count):
         turn = turn or rng.sample(CUTS, len(CUTS))
         kind, wanted = turn.pop()
-        lost.update(cut(ways, kind, wanted, rng) or ["nothing"] if kind in LOST else [])
+        met = cut(ways, kind, wanted, rng)
+        if kind in LOST:
+            lost.update(met or ["nothing"])
         yield kind
         time.sleep(rng.uniform(0, 0.2))
 
@@ -96,7 +98,16 @@ def run(count: int, seed: int) -> tuple[Account, list[str], Counter[str]]:
         producers = [supervisor(server, way) for way in ways[WORKERS:]]
         account.outlast(producers, cuts(ways, count, rng, lost))
         problems = account.settled(zjobs.Supervisor(server.url))
-    return account, problems + (shares(lost, account.kinds) if count >= len(CUTS) else []), lost
+    if count >= len(CUTS):
+        problems += shares(lost, account.kinds) + patience(account)
+    return account, problems, lost
+
+
+def patience(account: Account) -> list[str]:
+    """What is wrong when no call was in a hole to its end."""
+    if account.slowest >= 0.9 * PATIENCE:
+        return []
+    return [f"the longest call took {account.slowest:.1f} s: none has waited as long as it may"]
 
 
 def silence(seconds: float) -> tuple[Account, list[str]]:
