@@ -24,8 +24,12 @@ pub struct Beside {
 
 impl Beside {
     pub fn new() -> Self {
+        Self::at(&url())
+    }
+
+    pub fn at(url: &str) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let (client, connection) = runtime.block_on(tokio_postgres::connect(&url(), NoTls)).unwrap();
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls)).unwrap();
         runtime.spawn(async move { drop(connection.await) });
         Self { runtime, client }
     }

@@ -1,6 +1,7 @@
 //! The store in PostgreSQL: it conforms, and what only it promises.
 
 mod ack;
+mod databases;
 mod ear;
 pub mod fixture;
 mod held_snapshot;

@@ -20,7 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::error::{Error, Result};
 use crate::store::postgres::dialect::Dialect;
 use crate::store::postgres::seat::Missed;
-use crate::store::postgres::session::{Failed, Kind, Plans, Session};
+use crate::store::postgres::session::{Failed, ISOLATION, Kind, Plans, Session};
 use crate::store::postgres::tls::Tls;
 use crate::sync::Arc;
 
@@ -32,7 +32,7 @@ const LOCK: Duration = Duration::from_secs(10);
 
 /// A setting that a session of our own has and no other.
 const MARK: &str = "zjobs.direct";
-const RECOGNISE: &str = "SELECT current_setting($1, true)";
+const RECOGNISE: &str = "SELECT current_setting($1, true), current_setting('default_transaction_isolation')";
 
 /// What is read of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -110,8 +110,9 @@ impl Address {
         match self.connect_directly(plans, dialect).await {
             // A pooler does not pass on what it does not know.
             Err(error) if is_refused_option(&error) => {
-                let (client, connection) = self.open(&self.config).await?;
-                Ok((Session::new(client, Kind::Pooled, plans, dialect.clone()), connection))
+                let (client, mut connection) = self.open(&self.config).await?;
+                let found = recognised(&client, &mut connection).await.map_err(|error| self.not_sent(&error))?;
+                Ok((Session::new(client, Kind::Pooled, &found.isolation, plans, dialect.clone()), connection))
             }
             Ok(connected) => Ok(connected),
             Err(error) => Err(self.not_sent(&error)),
@@ -132,14 +133,16 @@ impl Address {
             LOCK.as_millis().min(self.patience.as_millis()),
             plans.options(),
         );
-        config.options(match self.config.get_options() {
-            Some(given) => format!("{ours} {given}"),
-            None => ours,
-        });
+        // Of two words on the same the last one counts.
+        let isolation = ISOLATION.replace(' ', "\\ ");
+        config.options(format!(
+            "{ours} {} -c default_transaction_isolation={isolation}",
+            self.config.get_options().unwrap_or_default()
+        ));
         let (client, mut connection) = config.connect(self.tls.clone()).await?;
-        let is_ours = keeps_what_is_set(&client, &mut connection).await?;
-        let kind = if is_ours { Kind::Direct } else { Kind::Pooled };
-        Ok((Session::new(client, kind, plans, dialect.clone()), connection))
+        let found = recognised(&client, &mut connection).await?;
+        let kind = if found.is_ours { Kind::Direct } else { Kind::Pooled };
+        Ok((Session::new(client, kind, &found.isolation, plans, dialect.clone()), connection))
     }
 
     /// Asks the server to give up what the session has asked for last.
@@ -161,20 +164,25 @@ impl Address {
     }
 }
 
-/// Whether the session has what it was opened with.
-async fn keeps_what_is_set(
-    client: &Client,
-    connection: &mut Driven,
-) -> std::result::Result<bool, tokio_postgres::Error> {
+/// How a session was found.
+struct Found {
+    /// It has what it was opened with.
+    is_ours: bool,
+    /// That of its transactions unless they say another.
+    isolation: String,
+}
+
+async fn recognised(client: &Client, connection: &mut Driven) -> std::result::Result<Found, tokio_postgres::Error> {
     let asked = pin!(client.query_typed(RECOGNISE, &[(&MARK, Type::TEXT)]));
-    let found = match select(asked, connection).await {
-        Either::Left((found, _)) => found?,
+    let rows = match select(asked, connection).await {
+        Either::Left((rows, _)) => rows?,
         Either::Right((ended, asked)) => {
             ended?;
             asked.await?
         }
     };
-    Ok(found.first().is_some_and(|row| row.get::<_, Option<&str>>(0) == Some("on")))
+    let Some(row) = rows.first() else { return Ok(Found { is_ours: false, isolation: String::new() }) };
+    Ok(Found { is_ours: row.try_get::<_, Option<&str>>(0)? == Some("on"), isolation: row.try_get(1)? })
 }
 
 fn is_refused_option(error: &tokio_postgres::Error) -> bool {

@@ -35,6 +35,10 @@ pub(super) type Verb<T> = Result<T, Failed>;
 /// A parameter and its type on the wire.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
+/// What each statement of ours expects: it sees what was committed before it began, also by those whose locks it waited for.
+/// Under a stricter one it would see what was there when its transaction began, or fail because of others.
+pub(super) const ISOLATION: &str = "read committed";
+
 /// Whether sessions are our own or lent by a pooler between transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -82,6 +86,9 @@ pub(super) struct Session {
     client: Client,
     kind: Kind,
     plans: Plans,
+    /// A statement alone is given a transaction of its own: the server's default is a stricter isolation than ours, and a
+    /// pooler keeps no setting.
+    is_strict: bool,
     dialect: Arc<Dialect>,
     /// By the address of the statement's text in the table of queries.
     prepared: RefCell<HashMap<usize, Statement>>,
@@ -92,11 +99,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, kind: Kind, plans: Plans, dialect: Arc<Dialect>) -> Self {
+    /// `isolation` is that of its transactions unless they say another.
+    pub(super) fn new(client: Client, kind: Kind, isolation: &str, plans: Plans, dialect: Arc<Dialect>) -> Self {
         Self {
             client,
             kind,
             plans,
+            is_strict: isolation != ISOLATION,
             dialect,
             prepared: RefCell::default(),
             within: Cell::new(false),
@@ -119,8 +128,11 @@ impl Session {
     /// The rows that a statement gives.
     pub(super) async fn query(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<Vec<Row>> {
         if self.kind == Kind::Pooled {
-            let request = self.client.query_typed(self.dialect.text(sql), parameters);
-            return Ok(sending(self.commits(sql), request).await?);
+            let ask = async |session: &Self| {
+                let request = session.client.query_typed(session.dialect.text(sql), parameters);
+                Ok(sending(session.commits(sql), request).await?)
+            };
+            return self.levelled(ask).await;
         }
         let statement = self.prepared(sql, parameters).await?;
         let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
@@ -130,8 +142,11 @@ impl Session {
     /// How many rows a statement changed.
     pub(super) async fn execute(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Verb<u64> {
         if self.kind == Kind::Pooled {
-            let request = self.client.execute_typed(self.dialect.text(sql), parameters);
-            return Ok(sending(self.commits(sql), request).await?);
+            let ask = async |session: &Self| {
+                let request = session.client.execute_typed(session.dialect.text(sql), parameters);
+                Ok(sending(session.commits(sql), request).await?)
+            };
+            return self.levelled(ask).await;
         }
         let statement = self.prepared(sql, parameters).await?;
         let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
@@ -174,6 +189,18 @@ impl Session {
         }
     }
 
+    /// Runs one statement under our isolation.
+    async fn levelled<T>(&self, ask: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
+        if !self.is_strict || self.within.get() {
+            return ask(self).await;
+        }
+        // It is one statement of a verb: what the others did is not undone with it.
+        let undone = self.undone.get();
+        let done = self.transact(ask).await;
+        self.undone.set(undone);
+        done
+    }
+
     /// Another verb begins.
     pub(super) fn begin(&self) {
         self.undone.set(false);
@@ -188,7 +215,7 @@ impl Session {
     pub(super) async fn transact<T>(&self, body: impl AsyncFnOnce(&Self) -> Verb<T>) -> Verb<T> {
         let plans = if self.kind == Kind::Pooled { self.plans.script() } else { String::new() };
         self.undone.set(true);
-        self.script(&format!("BEGIN{plans}")).await?;
+        self.script(&format!("BEGIN ISOLATION LEVEL {ISOLATION}{plans}")).await?;
         self.within.set(true);
         let done = match body(self).await {
             Ok(done) => Hand::now().step(Step::Written).map(|()| done).map_err(Failed::from),

@@ -1,0 +1,114 @@
+//! Databases that are set up in another way than they come.
+
+use std::thread;
+use std::time::Duration;
+
+use zjobs_engine::job::NodeId;
+use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
+use zjobs_engine::store::{Acked, Store};
+use zjobs_engine::unique::UniqueStrategy;
+
+use crate::conformance::fixture::{Fixture, done, new_job, unique_job};
+use crate::postgres::fixture::{Beside, fresh_schema, url};
+
+/// What only one of those who make tables has.
+const MIGRATES: &str = "5201894062218137642";
+
+/// A database that is gone afterwards.
+struct Database {
+    name: String,
+    url: String,
+    beside: Beside,
+}
+
+impl Database {
+    fn new(options: &str) -> Self {
+        let (beside, name) = (Beside::new(), fresh_schema());
+        beside.run(&format!("CREATE DATABASE {name} {options}"));
+        let url = format!("{}/{name}", url().rsplit_once('/').unwrap().0);
+        Self { name, url, beside }
+    }
+
+    fn config(&self) -> PostgresConfig {
+        PostgresConfig::new(&self.url, fastrand::Rng::with_seed(1))
+    }
+
+    /// A session in it.
+    fn inside(&self) -> Beside {
+        Beside::at(&self.url)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.beside.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+struct Started(PostgresStore);
+
+impl Fixture for Started {
+    fn store(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn advance(&self, _: Duration) {
+        unreachable!("its clock is the server's");
+    }
+}
+
+/// Starts so many at once: each has come as far as it can while another makes the tables.
+fn start(on: &Database, count: usize) -> Vec<Started> {
+    let gate = on.inside();
+    gate.run(&format!("SELECT pg_advisory_lock({MIGRATES})"));
+    let wait = format!(
+        "SELECT 'yes' FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'advisory' HAVING count(*) = {count}",
+        on.name
+    );
+    thread::scope(|scope| {
+        let starts: Vec<_> = (0..count).map(|_| scope.spawn(|| PostgresStore::open(on.config()))).collect();
+        while on.beside.texts(&wait).is_empty() {
+            thread::yield_now();
+        }
+        gate.run(&format!("SELECT pg_advisory_unlock({MIGRATES})"));
+        starts.into_iter().map(|one| Started(one.join().unwrap().unwrap())).collect()
+    })
+}
+
+#[test]
+fn first_starts_at_once_and_jobs_do_not_mind_a_stricter_isolation_of_the_database() {
+    for level in ["serializable", "repeatable read"] {
+        let on = Database::new("");
+        on.beside.run(&format!("ALTER DATABASE {} SET default_transaction_isolation = '{level}'", on.name));
+        let stores = start(&on, 4);
+        let inside = on.inside();
+        inside.run(
+            "CREATE TABLE seen (verb text, level text);
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 INSERT INTO public.seen VALUES (TG_OP, current_setting('transaction_isolation'));
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER see AFTER INSERT OR UPDATE ON zjobs.jobs FOR EACH ROW EXECUTE FUNCTION see()",
+        );
+        thread::scope(|scope| {
+            for (number, store) in (1..).zip(&stores) {
+                scope.spawn(move || work(store, NodeId(number)));
+            }
+        });
+        let seen = inside.texts("SELECT DISTINCT verb || ': ' || level FROM seen ORDER BY 1");
+        assert_eq!(seen, ["INSERT: read committed", "UPDATE: read committed"], "{level}");
+    }
+}
+
+/// Enqueues and runs jobs beside others.
+fn work(store: &Started, node: NodeId) {
+    let on: &dyn Fixture = store;
+    on.beat(node, &[]);
+    for _ in 0..20 {
+        on.enqueue(unique_job("k", UniqueStrategy::IgnoreNew));
+        store.0.enqueue(vec![new_job(); 3]).unwrap();
+        for job in on.claim(node, 4) {
+            assert_eq!(on.ack(node, &job, done()), Acked::Stored);
+        }
+    }
+}
