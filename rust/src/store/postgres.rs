@@ -3,8 +3,9 @@
 //! Invariants:
 //!
 //! * The server's clock decides what is due, expired and old.
-//! * Up to four connections for a process: one on which jobs are enqueued and acks written, one on which jobs are claimed and
-//!   the node beats, one for everything else, and one that hears what others have done. Each is opened when it is needed.
+//! * Up to five connections for a process: one on which jobs are enqueued and acks written, one on which jobs with unique
+//!   keys are enqueued, one on which jobs are claimed and the node beats, one for everything else, and one that hears what
+//!   others have done. Each is opened when it is needed.
 //! * Enqueues that arrive while one is on its way share the next statement and its commit.
 //! * A verb is one statement, or one transaction. Whoever holds locks on several rows has taken them in one statement, or in
 //!   the order of their ids.
@@ -116,12 +117,18 @@ impl PostgresConfig {
     }
 }
 
+/// Callers who enqueue at the same time, and when each came.
+type Enqueues = Group<(Moment, Vec<NewJob>), Vec<Enqueued>>;
+
 /// Jobs in a database of PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresStore {
     address: Arc<Address>,
     dialect: Arc<Dialect>,
     writes: Seat,
+    /// Of enqueues with unique keys: one that waits for somebody's open transaction, which has its key, holds up no others and
+    /// no ends of jobs.
+    keyed: Seat,
     claims: Seat,
     desk: Seat,
     ear: Ear,
@@ -129,7 +136,8 @@ pub struct PostgresStore {
     rolls: Rolls,
     /// Of looks for jobs whose node is gone and did not die.
     strays: Mutex<Pace>,
-    enqueues: Group<(Moment, Vec<NewJob>), Vec<Enqueued>>,
+    enqueues: Enqueues,
+    keyed_enqueues: Enqueues,
     subscribers: Arc<Subscribers>,
     /// Nodes that have announced their end here: with their last ack they are gone.
     leaving: Mutex<Vec<NodeId>>,
@@ -169,14 +177,17 @@ impl PostgresStore {
             Seat::new(address.clone(), dialect.clone(), plans, config.patience, random, contact.clone())
         };
         let (writes, claims, desk) = (seat(Plans::Free), seat(Plans::Ordered), seat(Plans::Free));
+        let keyed = seat(Plans::Free);
         let random = config.random.fork();
         let ear = Ear::new(address.clone(), dialect.clone(), subscribers.clone(), config.patience, random);
-        let (enqueues, leaving, lease) = (Group::default(), Mutex::default(), AtomicU64::new(0));
+        let (enqueues, keyed_enqueues) = (Group::default(), Group::default());
+        let (leaving, lease) = (Mutex::default(), AtomicU64::new(0));
         let born_at = Timestamp::MIN;
         Ok(Self {
             address,
             dialect,
             writes,
+            keyed,
             claims,
             desk,
             ear,
@@ -184,6 +195,7 @@ impl PostgresStore {
             rolls: Rolls::default(),
             strays: Mutex::default(),
             enqueues,
+            keyed_enqueues,
             subscribers,
             leaving,
             contact,
@@ -264,7 +276,8 @@ impl PostgresStore {
     fn insert(&self, jobs: &[NewJob], came: Moment) -> Result<Vec<Enqueued>> {
         let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
-        let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && jobs.iter().all(|job| job.unique.is_none()));
+        let seat = if has_key(jobs) { &self.keyed } else { &self.writes };
+        let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && !has_key(jobs));
         let (began, tried) = (System.moment(), Cell::new(false));
         let again = || tried.replace(true).then_some(began);
         let enqueued = if alone {
@@ -272,13 +285,13 @@ impl PostgresStore {
                 None => enqueue::enqueue(session, jobs, None).await,
                 again => session.transact(async |session: &Session| enqueue::enqueue(session, jobs, again).await).await,
             };
-            self.writes.call_since(came, repeat, &verb)?
+            seat.call_since(came, repeat, &verb)?
         } else {
             // Jobs with keys ask and decide one by one; the others need not wait for each other's replies.
             let parts = async |session: &Session| {
                 let again = again();
                 let parts = jobs.chunks(AT_ONCE).map(|part| enqueue::enqueue(session, part, again));
-                if jobs.iter().all(|job| job.unique.is_none()) {
+                if !has_key(jobs) {
                     return try_join_all(parts).await.map(|parts| parts.concat());
                 }
                 let mut enqueued = Vec::with_capacity(jobs.len());
@@ -287,7 +300,7 @@ impl PostgresStore {
                 }
                 Ok(enqueued)
             };
-            self.writes.call_since(came, repeat, &async |session: &Session| session.transact(parts).await)?
+            seat.call_since(came, repeat, &async |session: &Session| session.transact(parts).await)?
         };
         let mut news = Vec::new();
         for signal in enqueued.iter().filter_map(enqueue::news) {
@@ -319,6 +332,11 @@ impl PostgresStore {
     }
 }
 
+/// Whether one of them has a unique key.
+fn has_key(jobs: &[NewJob]) -> bool {
+    jobs.iter().any(|job| job.unique.is_some())
+}
+
 impl Store for PostgresStore {
     fn blocks(&self) -> bool {
         true
@@ -340,7 +358,8 @@ impl Store for PostgresStore {
         if jobs.len() > TOGETHER {
             return self.insert(&jobs, came);
         }
-        self.enqueues.run((came, jobs), TOGETHER, |group| self.enqueue_together(group))
+        let enqueues = if has_key(&jobs) { &self.keyed_enqueues } else { &self.enqueues };
+        enqueues.run((came, jobs), TOGETHER, |group| self.enqueue_together(group))
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {

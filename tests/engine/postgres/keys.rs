@@ -38,3 +38,24 @@ fn a_waiting_job_begins_after_a_transaction_that_met_its_key() {
     open.run("COMMIT");
     assert_eq!(on.claim(ALICE, 1)[0].id, job.id);
 }
+
+#[test]
+fn the_end_of_a_running_job_and_other_enqueues_do_not_wait_for_one_that_waits_for_its_key() {
+    let here = Postgres::new();
+    let on: &dyn Fixture = &here;
+    let job = on.running(ALICE, new_job());
+    let open = transaction(&here);
+    let waits =
+        format!("SELECT 'yes' FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'", here.schema);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| here.store.enqueue(vec![unique_job("k", UniqueStrategy::IgnoreNew)]).unwrap());
+        while here.beside.texts(&waits).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(on.ack(ALICE, &job, done()), Acked::Stored);
+        assert!(!here.store.enqueue(vec![new_job()]).unwrap()[0].conflict);
+        assert!(!waiting.is_finished(), "they have waited for it");
+        open.run("COMMIT");
+        assert!(waiting.join().unwrap()[0].conflict);
+    });
+}

@@ -99,7 +99,7 @@ impl Address {
                 "look at the user and the password (the URL, PGPASSWORD or ~/.pgpass), and at pg_hba.conf"
             }
             "3D000" => "create it with `createdb`, or mend the URL",
-            "53300" => "raise max_connections, run fewer processes (each has up to 4), or put PgBouncer in between",
+            "53300" => "raise max_connections, run fewer processes (each has up to 5), or put PgBouncer in between",
             "57P03" => "it starts, stops or recovers: try again soon",
             "25006" => {
                 "it is a follower or read-only: name the leader, or all hosts with target_session_attrs=read-write"
