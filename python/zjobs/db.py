@@ -99,7 +99,8 @@ class PostgresStore(_engine.PostgresStore, DbStore):
             ``~/.pgpass``.
         schema: The schema of the tables, ``zjobs`` unless told otherwise: several stores can share a database.
         create: Whether a database without the tables gets them.
-        call_timeout_seconds: How long a call may take before it fails; ``None`` is 15.
+        call_timeout_seconds: How long a call may take before it fails; ``None`` is 15. The tables are made without that
+            limit.
 
     Raises:
         StoreUnavailable: The server cannot be reached, or lets nobody in.

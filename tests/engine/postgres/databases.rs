@@ -112,3 +112,15 @@ fn work(store: &Started, node: NodeId) {
         }
     }
 }
+
+#[test]
+fn tables_that_take_longer_to_make_than_a_call_may_take_are_made() {
+    let on = Database::new("");
+    on.inside().run(
+        "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); END';
+         CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION slow()",
+    );
+    let config = PostgresConfig { patience: Duration::from_secs(1), ..on.config() };
+    assert_eq!(PostgresStore::migrate(config.clone()).unwrap().len(), 1);
+    assert!(PostgresStore::open(config).is_ok());
+}

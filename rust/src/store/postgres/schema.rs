@@ -61,7 +61,9 @@ impl Home<'_> {
 
     /// Applies what is missing, all of it or nothing. Several at once: one works, the others find nothing to do.
     pub(super) fn apply(&self) -> Result<Vec<Migration>> {
-        let applied = self.seat.call(Repeat::Safe, &async |session: &Session| {
+        // A server that does not answer is told of as soon as by any other call; one that works is not given up.
+        self.applied()?;
+        let applied = self.seat.call_long(Repeat::Safe, &async |session: &Session| {
             session.transact(async |session| self.apply_missing(session).await).await
         })?;
         failpoint::pass(Point::Settled);

@@ -32,6 +32,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// This part of its time a call has for itself, however long it has waited for others.
 const LEAST: u32 = 8;
 
+/// How long work may take that has no limit of its own. A server that has gone meanwhile is missed long before, by its network.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Where beats are sent, a try that is given up leaves the time of a lease for two more.
 const TRIES_IN_A_LEASE: u32 = 3;
 
@@ -145,17 +148,26 @@ impl Seat {
         self.haste.store(nanos((lease / TRIES_IN_A_LEASE).max(LEAST_HASTE)), Ordering::Relaxed);
     }
 
-    /// How long one try may take.
+    /// How long one try of a call may take.
     fn most(&self) -> Duration {
+        self.hasty(self.patience)
+    }
+
+    fn hasty(&self, patience: Duration) -> Duration {
         match self.haste.load(Ordering::Relaxed) {
-            0 => self.patience,
-            haste => self.patience.min(Duration::from_nanos(haste)),
+            0 => patience,
+            haste => patience.min(Duration::from_nanos(haste)),
         }
     }
 
     /// Runs a verb on the connection.
     pub(super) fn call<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
         self.call_since(System.moment(), repeat, verb)
+    }
+
+    /// The same for work that takes as long as it takes.
+    pub(super) fn call_long<T>(&self, repeat: Repeat, verb: &impl AsyncFn(&Session) -> Verb<T>) -> Result<T> {
+        self.call_within(System.moment(), DAY, repeat, verb)
     }
 
     /// The same for a call that came earlier, and has waited for others since.
@@ -165,12 +177,22 @@ impl Seat {
         repeat: Repeat,
         verb: &impl AsyncFn(&Session) -> Verb<T>,
     ) -> Result<T> {
-        let until = deadline(came, System.moment(), self.patience);
+        self.call_within(came, self.patience, repeat, verb)
+    }
+
+    fn call_within<T>(
+        &self,
+        came: Moment,
+        patience: Duration,
+        repeat: Repeat,
+        verb: &impl AsyncFn(&Session) -> Verb<T>,
+    ) -> Result<T> {
+        let until = deadline(came, System.moment(), patience);
         let mut line = self.line.lock();
         let mut wait = FIRST_WAIT;
         let tries = if line.unreachable { 1 } else { TRIES };
         for attempt in 1.. {
-            let left = until.since(System.moment()).min(self.most());
+            let left = until.since(System.moment()).min(self.hasty(patience));
             let (error, fate) = match self.attempt(&mut line, verb, left) {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => self.meaning(failed),
@@ -202,7 +224,7 @@ impl Seat {
     ) -> Result<T, Missed> {
         let began = System.moment();
         line.undone = false;
-        self.opened(line, left)?;
+        self.opened(line, left.min(self.most()))?;
         // Out of the line: a verb that panics takes the connection along, whose transaction may be open.
         let Some(mut open) = line.open.take() else { return Err(Missed::NotSent(closed())) };
         open.used = System.moment();
