@@ -104,7 +104,7 @@ class PostgresStore(_engine.PostgresStore, DbStore):
 
     Raises:
         StoreUnavailable: The server cannot be reached, or lets nobody in.
-        SchemaMismatch: The database has the tables of another version of zjobs.
+        SchemaMismatch: The database has the tables of another version of zjobs, or the encoding SQL_ASCII.
         Invalid: The URL or the name of the schema breaks a rule. The message never repeats the URL.
     """
 

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use zjobs_engine::Error;
 use zjobs_engine::job::NodeId;
 use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
 use zjobs_engine::store::{Acked, Store};
@@ -123,4 +124,20 @@ fn tables_that_take_longer_to_make_than_a_call_may_take_are_made() {
     let config = PostgresConfig { patience: Duration::from_secs(1), ..on.config() };
     assert_eq!(PostgresStore::migrate(config.clone()).unwrap().len(), 1);
     assert!(PostgresStore::open(config).is_ok());
+}
+
+#[test]
+fn a_database_that_takes_texts_for_bytes_is_refused_with_the_way_out() {
+    let on = Database::new("ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'");
+    let tries = [
+        PostgresStore::open(on.config()).map(drop),
+        PostgresStore::open(PostgresConfig { create: false, ..on.config() }).map(drop),
+        PostgresStore::migrate(on.config()).map(drop),
+        PostgresStore::steps(on.config()).map(drop),
+    ];
+    for refused in tries {
+        let Err(Error::SchemaMismatch(told)) = refused else { panic!("{refused:?}") };
+        assert!(told.contains("SQL_ASCII") && told.contains("createdb --encoding=UTF8"), "{told}");
+    }
+    assert!(on.inside().texts("SELECT nspname::text FROM pg_namespace WHERE nspname = 'zjobs'").is_empty());
 }

@@ -18,6 +18,7 @@ const LEDGER: &str = "CREATE TABLE IF NOT EXISTS zjobs.migrations (
 )";
 const LEDGER_IS_THERE: &str = "SELECT 1 FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = $1 AND relname = 'migrations'";
+const ENCODING: &str = "SELECT current_setting('server_encoding')";
 const APPLIED: &str = "SELECT version, checksum, applied_at FROM zjobs.migrations ORDER BY version";
 const RECORD: &str = "INSERT INTO zjobs.migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, now())";
 
@@ -98,7 +99,24 @@ impl Home<'_> {
     }
 
     fn applied(&self) -> Result<Vec<Applied>> {
-        self.seat.call(Repeat::Safe, &async |session: &Session| self.read(session).await)
+        self.seat.call(Repeat::Safe, &async |session: &Session| {
+            self.refuse_bytes(session).await?;
+            self.read(session).await
+        })
+    }
+
+    /// Refuses a database that takes texts for bytes.
+    async fn refuse_bytes(&self, session: &Session) -> Verb<()> {
+        let found = session.once(ENCODING, &[]).await?;
+        if found.first().map(|row| row.try_get(0)).transpose()? != Some("SQL_ASCII") {
+            return Ok(());
+        }
+        Err(Error::SchemaMismatch(format!(
+            "{} has the encoding SQL_ASCII, which keeps whatever bytes anybody sends, and jobs need letters: make another \
+             database with the encoding UTF8 (createdb --encoding=UTF8 --template=template0), and name that in the URL",
+            self.address
+        ))
+        .into())
     }
 
     async fn has_schema(&self, session: &Session) -> Verb<bool> {
