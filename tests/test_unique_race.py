@@ -3,7 +3,7 @@
 import pytest
 
 import zjobs
-from unique_race import POLICIES, Said, problems, race
+from unique_race import POLICIES, Said, problems, race, unfelt
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -44,3 +44,19 @@ def rows():
 )
 def test_what_is_wrong_is_told(rows, policy, said, taken, told):
     assert problems(POLICIES[policy], said, [rows[number - 1] for number in taken]) == told
+
+
+AT_ONCE, ONE_BY_ONE = [(0.0, 2.0)] * 4, [(0.0, 1.0), (1.5, 2.0), (2.0, 3.0), (3.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "calls", "cancelled", "told"),
+    [
+        ("the first is kept", AT_ONCE, 0, []),
+        ("and some cancel", AT_ONCE, 1, []),
+        ("the first is kept", ONE_BY_ONE, 0, ["half of the keys had no more than 1 calls at one moment"]),
+        ("and some cancel", AT_ONCE, 0, ["nothing was cancelled"]),
+    ],
+)
+def test_clients_that_have_not_met_or_cancelled_nothing_are_told(policy, calls, cancelled, told):
+    assert unfelt(POLICIES[policy], [Said(calls=calls, cancelled=cancelled)]) == told

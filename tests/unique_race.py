@@ -9,22 +9,27 @@ import argparse
 import sys
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import postgres_server
 import zjobs
 from zjobs import JobState, UniqueStrategy
 
-__all__ = ["POLICIES", "Policy", "Said", "problems", "race"]
+__all__ = ["POLICIES", "Policy", "Said", "problems", "race", "unfelt"]
 
 CLIENTS = 16
 AT_ONCE = 500
 """Rounds between two looks at all rows."""
+AT_ONE_MOMENT = 4
+"""Calls that are under way for half of the keys, at least, when the first returns. Of clients that start by themselves
+it is 1 or 2, of those that wait for each other 13 to 16 on a busy machine."""
 LIVE = {JobState.AVAILABLE, JobState.EXECUTING, JobState.RETRYABLE, JobState.SCHEDULED}
 KEEP, REPLACE = UniqueStrategy.IGNORE_NEW, UniqueStrategy.CANCEL_EXISTING
 
@@ -53,6 +58,15 @@ class Said:
 
     inserted: list[int] = field(default_factory=list)
     met: list[int] = field(default_factory=list)
+    calls: list[tuple[float, float]] = field(default_factory=list)
+    """When each call began and returned."""
+    cancelled: int = 0
+    """Jobs that were live when a client cancelled them."""
+
+    def at_once(self) -> int:
+        """How many calls were under way when the first of them returned."""
+        first = min((returned for _, returned in self.calls), default=0.0)
+        return sum(began < first for began, _ in self.calls)
 
 
 def problems(policy: Policy, said: Said, rows: list[zjobs.Job]) -> list[str]:
@@ -72,8 +86,19 @@ def problems(policy: Policy, said: Said, rows: list[zjobs.Job]) -> list[str]:
     return found
 
 
+def unfelt(policy: Policy, keys: list[Said]) -> list[str]:
+    """What is wrong when the clients have not met, or nobody has cancelled anything."""
+    found: list[str] = []
+    if (at_once := median(one.at_once() for one in keys)) < AT_ONE_MOMENT:
+        found.append(f"half of the keys had no more than {at_once:g} calls at one moment")
+    if policy.cancels and not any(one.cancelled for one in keys):
+        found.append("nothing was cancelled")
+    return found
+
+
 def race(url: str, policy: Policy, rounds: int) -> Iterator[str]:
     """So many keys, each enqueued by all clients at once; what must not be."""
+    raced: list[Said] = []
     stores = [zjobs.Supervisor(url) for _ in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
         for first in range(0, rounds, AT_ONCE):
@@ -87,7 +112,9 @@ def race(url: str, policy: Policy, rounds: int) -> Iterator[str]:
                 rows[str(job.unique_key)].append(job)
             for key, one in said.items():
                 yield from (f"{key}: {problem}" for problem in problems(policy, one, rows[key]))
+            raced += said.values()
             stores[0].delete_many(worker="w")
+    yield from unfelt(policy, raced)
 
 
 def enqueue(
@@ -99,10 +126,12 @@ def enqueue(
     for key, one in said.items():
         start.wait()
         try:
+            began = time.monotonic()
             job = jobs.enqueue("w", unique_key=key, unique_strategy=strategy)
+            one.calls.append((began, time.monotonic()))
             (one.met if job.conflict else one.inserted).append(job.id)
             if policy.cancels and client % 5 == 0:
-                jobs.cancel_many(unique_key=key)
+                one.cancelled += jobs.cancel_many(unique_key=key)
         except Exception as error:  # noqa: BLE001 - any is one too many
             failed.append(f"{key}: {error!r}")
     return failed
