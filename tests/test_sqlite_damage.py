@@ -12,6 +12,8 @@ import pytest
 
 import zjobs
 from damaged import __main__ as damage
+from damaged.variants import ENDS as ALL_ENDS
+from damaged.variants import Sources
 from zjobs.store import Heartbeat, JobFilter, NewJob
 
 ENDS = ("", "-wal")
@@ -135,3 +137,14 @@ def test_what_must_not_be_with_damaged_files_is_told(what, ends):
 
 def test_files_that_nobody_looked_through_are_told():
     assert damage.judge("logs", "x.db", [True], [QUIET] * 2).problems == ["2 logs were opened and 1 looked through"]
+
+
+def test_files_to_which_nothing_was_done_are_told(monkeypatch):
+    files = dict(zip(ALL_ENDS, (b"\1" * 8192, b"\2" * 8192, b"\3" * 8192, None), strict=True))
+    sources = Sources(b"\4" * 8192, files, b"\5" * 8192)
+    for kind in ("files", "logs"):
+        assert damage.undamaged(sources, kind, 100) == []
+    # One of the eight ways in which a log is damaged is none.
+    do, left = Sources.variant, dict(files) | {"-shm": None}
+    monkeypatch.setattr(Sources, "variant", lambda *which: do(*which) if which[2] % 8 else left)
+    assert damage.undamaged(sources, "logs", 100) == ["logs: 13 of 100 are whole"]

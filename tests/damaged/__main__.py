@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import zjobs
-from damaged.variants import KINDS
+from damaged.variants import KINDS, Sources
 from zjobs.store import JobFilter, NewJob
 
 __all__ = ["Counts", "judge"]
@@ -38,6 +38,9 @@ LEAST_NOTICED = {"files": 0.9, "logs": 0.9}
 """Of those that SQLite finds damaged."""
 LEAST_HARMLESS = {"files": 0.02, "logs": 0.3}
 """Of all: a store that refuses whatever it is given notices everything."""
+
+MOST_WHOLE = 0.03
+"""Of all: chance may put a byte in its own place."""
 
 
 @dataclass(slots=True)
@@ -86,6 +89,12 @@ def judge(kind: str, name: str, sound: Sequence[bool], ends: Sequence[dict]) -> 
     return counts
 
 
+def undamaged(sources: Sources, kind: str, count: int) -> list[str]:
+    """What is wrong when there are many to which nothing was done."""
+    whole = sum(sources.is_whole(kind, sources.variant(kind, seed)) for seed in range(count))
+    return [f"{kind}: {whole} of {count} are whole"] if whole > MOST_WHOLE * count else []
+
+
 def make(folder: Path) -> None:
     """The whole files that the damage is done to."""
     store = zjobs.SqliteStore(folder / "closed.db")
@@ -110,7 +119,9 @@ def run(kind: str, folder: Path, count: int) -> Counts:
     if opened.returncode:
         crash = f"{kind}, seed {len(ends)}: ended with {opened.returncode}: {opened.stderr.strip()}"
         return Counts(kind, problems=[crash])
-    return judge(kind, "opened.db", sound, ends)
+    counts = judge(kind, "opened.db", sound, ends)
+    counts.problems += undamaged(Sources.of(folder), kind, count)
+    return counts
 
 
 def main() -> int:

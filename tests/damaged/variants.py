@@ -39,6 +39,11 @@ class Sources:
         chance = random.Random(seed)
         return self._file(chance) if kind == "files" else self._log(chance)
 
+    def is_whole(self, kind: str, files: Files) -> bool:
+        """Whether it is as it was before; an index of the log that is not there is made anew."""
+        whole = dict.fromkeys(ENDS) | {"": self.closed} if kind == "files" else self.killed
+        return all(files[end] == content for end, content in whole.items() if end != "-shm" or files[end] is not None)
+
     def _file(self, chance: random.Random) -> Files:
         data = bytearray(self.closed)
         match chance.randrange(4):
