@@ -16,11 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import psutil
+import psycopg
 
 URL: Final = "ZJOBS_TEST_DATABASE_URL"
 VERSION: Final = "ZJOBS_TEST_POSTGRES"
@@ -113,6 +115,13 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > until:
                 raise AssertionError((self.folder / "log").read_text())
             time.sleep(0.02)
+
+    def began(self) -> datetime:
+        """When it was started, by itself: another moment after each end of it."""
+        with psycopg.connect(self.url) as connection:
+            (at,) = connection.execute("SELECT pg_postmaster_start_time()").fetchone() or (None,)
+        assert isinstance(at, datetime)
+        return at
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ends it: SIGINT lets it finish what it must, SIGQUIT is at once, SIGKILL is a crash."""

@@ -2,19 +2,25 @@
 
 import itertools
 import json
+import os
 import random
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.evidence import Row
+from soak import faults
 from soak.__main__ import sentence
 from soak.driver import Plan, Told
-from soak.faults import FAULTS, OF_STORE, moments
+from soak.faults import FAULTS, OF_STORE, Faults, UnfeltError, moments
 from soak.ledger import Ledger
 from soak.samples import Process, Sample
 from soak.stores import Final, Size
@@ -55,6 +61,60 @@ def test_faults_come_one_by_one_however_long_it_lasts():
     chance = random.Random(1)  # noqa: S311 - no secret
     begin = list(itertools.islice(moments(60.0, chance), 1440))
     assert all(48 <= after - before <= 72 for before, after in itertools.pairwise([0.0, *begin]))
+
+
+class Unharmed:
+    """A process that nothing is done to; in its log it has said nothing."""
+
+    name, pid = "worker-0-1", os.getpid()
+
+    def __init__(self, folder):
+        self.folder, self.process = folder, self
+        (folder / f"{self.name}.log").touch()
+
+    def kill(self): ...
+
+    def send_signal(self, number): ...
+
+    def wait(self, seconds):
+        return 0
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_a_fault_that_nobody_felt_ends_the_run(name, tmp_path, monkeypatch):
+    for seconds in ("SOON", "ZOMBIE", "PAUSED"):
+        monkeypatch.setattr(faults, seconds, 0.01)
+    monkeypatch.setattr(faults, "storm_of", lambda *_: 0)
+    monkeypatch.setattr(faults, "is_locked", lambda _: False)
+    victim, chance = Unharmed(tmp_path), random.Random(1)  # noqa: S311 - no secret
+    store = SimpleNamespace(queues=list)
+    client = SimpleNamespace(pause_queue=print, resume_queue=print, store=store)
+    on = Faults(SimpleNamespace(mortals=[victim], workers=[victim]), None, client, 0.01, chance, cut_off=victim)
+    on.server = SimpleNamespace(began=lambda: 7, stop=print, start=print)
+    on.proxy = SimpleNamespace(cut=lambda: 0)
+    if name == "snapshot":
+        numbers = itertools.count()
+        with pytest.raises(UnfeltError):
+            faults.hold(on, lambda: next(numbers))
+        return
+    on.file = tmp_path / "jobs.db"
+    with pytest.raises(UnfeltError):
+        on.do(name)
+    assert on.done == []
+
+
+def test_a_process_that_is_told_to_pause_and_does_not_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "SOON", 0.01)
+    with pytest.raises(UnfeltError, match="worker-0-1 has not paused"):
+        faults.tell(Unharmed(tmp_path), signal.SIGUSR1, "paused")
+
+
+def test_whether_a_file_is_locked_is_tried(tmp_path):
+    path = tmp_path / "jobs.db"
+    assert not faults.is_locked(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert faults.is_locked(path)
 
 
 # --- the ledger ---

@@ -16,7 +16,7 @@ from pathlib import Path
 import zjobs
 from crash.jobs import SLOTS, Kinds
 from crash.marks import Marks
-from soak.faults import QUEUE, storm_of
+from soak.faults import QUEUE, is_paused, storm_of
 from soak.producer import produce
 from soak.worker import open_worker
 from zjobs import JobState, telemetry
@@ -39,13 +39,17 @@ def row(job: zjobs.Job) -> list[object]:
     return [job.id, state, job.worker, job.args["token"], *about]
 
 
+def say(what: str) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
 class Alone:
     """The supervisor, and what it is told to do by signals."""
 
     def __init__(self, jobs: zjobs.Supervisor, marks: Marks, rows: str, rng: random.Random) -> None:
         self.jobs, self.marks, self.rng = jobs, marks, rng
         self.wanted: list[str] = []
-        self.paused = False
         self._file = os.open(rows, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for kind in ENDS:
             jobs.telemetry.attach(lambda event: self.write(event.result.job), kind)
@@ -58,10 +62,11 @@ class Alone:
         """Does what it was told to, and writes down what nobody hears of: jobs that were cancelled before they ran."""
         while self.wanted:
             if self.wanted.pop(0) == "storm":
-                storm_of(self.jobs, self.marks, self.rng)
+                # What is said here the driver waits for.
+                say("cancelled" if storm_of(self.jobs, self.marks, self.rng) else "found nothing to stop")
                 continue
-            (self.jobs.resume_queue if self.paused else self.jobs.pause_queue)(QUEUE)
-            self.paused = not self.paused
+            (self.jobs.resume_queue if is_paused(self.jobs) else self.jobs.pause_queue)(QUEUE)
+            say("paused" if is_paused(self.jobs) else "resumed")
         for job in self.jobs.list(worker="unwanted", states=[JobState.CANCELLED], limit=None):
             self.write(job)
 
