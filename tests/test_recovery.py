@@ -1,16 +1,19 @@
 """The short form of `make recovery`: after each event the work goes on. How soon is not looked at here."""
 
 import random
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from postgres_server import Server
 from recovery import __main__ as recovery
 from recovery.__main__ import EVENTS, Event
+from recovery.crew import Member
 from recovery.scenes import seconds_until
 from recovery.ticks import late
 
@@ -57,6 +60,14 @@ def test_a_job_that_ran_elsewhere_while_its_old_process_lived_is_no_figure():
     assert seconds_until(3_500_000_000, 7, 2_000_000_000) == 1.5
     with pytest.raises(AssertionError, match=r"job 7 ran elsewhere, and 0\.500 s later its old process still lived"):
         seconds_until(1_500_000_000, 7, 2_000_000_000)
+
+
+@pytest.mark.parametrize("status", [0, -signal.SIGTERM])
+def test_a_process_that_was_to_be_killed_and_ended_otherwise_is_told(status):
+    member = Member.__new__(Member)
+    member.name, member.process = "node-1", SimpleNamespace(kill=print, wait=lambda _: status)
+    with pytest.raises(AssertionError, match=f"node-1 was to be killed and ended with status {status}"):
+        member.kill()
 
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

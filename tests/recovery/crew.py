@@ -46,8 +46,13 @@ class Member:
         """Ends it at once; when that was."""
         at = now()
         self.process.kill()
-        self.process.wait()
+        self.must_have_been_killed()
         return at
+
+    def must_have_been_killed(self) -> None:
+        """Raises where it lives on, or has ended by itself."""
+        if (code := self.process.wait(PATIENCE)) != -signal.SIGKILL:
+            raise AssertionError(f"{self.name} was to be killed and ended with status {code}")
 
     def runs(self) -> bool:
         """Whether it may do something yet: one that is being taken apart, files first, may not."""

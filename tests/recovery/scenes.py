@@ -140,6 +140,7 @@ def server_ended(server: Server, folder: Path, times: int, rng: random.Random) -
         for number in range(times):
             before = jobs.enqueue(NAP, {"seconds": 0.2}).id
             until(lambda job=before: worker.begun(job), "the job begins")
+            began = server.began()
             server.stop((signal.SIGKILL, signal.SIGQUIT)[number % 2])
             time.sleep(rng.uniform(0.3, 3))
             server.start()
@@ -147,7 +148,10 @@ def server_ended(server: Server, folder: Path, times: int, rng: random.Random) -
             after = until(lambda: _enqueued(jobs), "a job can be enqueued")
             until(lambda job=after: worker.begun(job), "the new job begins")
             until(lambda job=before: _is_over(jobs, job), "the end of the old job is written")
-            yield (now() - ready) / 1e9
+            over = now()
+            if server.began() == began:
+                raise AssertionError(f"the server lives since {began}, and was to be ended")
+            yield (over - ready) / 1e9
     _forget(jobs, folder)
 
 

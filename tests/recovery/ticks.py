@@ -50,14 +50,18 @@ def killed_among_ticks(server: Server, folder: Path, kills: int, rng: random.Ran
         for node in nodes:
             node.wait_until_up(jobs)
         until(lambda: _rows(jobs), "the first tick")
+        killed = []
         for _ in range(kills):
             time.sleep(rng.uniform(0.1, 0.6))
             victim = rng.randrange(NODES)
             nodes[victim].kill()
+            killed.append(nodes[victim])
             nodes[victim] = crew.start("default", **SETTINGS)
             up = {node.name for node in jobs.nodes()}
             if sum(node.name in up for node in nodes) < ALIVE:
                 nodes[victim].wait_until_up(jobs)
+        for node in killed:
+            node.must_have_been_killed()
         for node in nodes:
             node.wait_until_up(jobs)
         before = _rows(jobs)
