@@ -48,6 +48,7 @@ KINDS = ("plain", "retried", "late")
 LIVE = [state for state in zjobs.JobState if state.name in {"AVAILABLE", "SCHEDULED", "RETRYABLE", "EXECUTING"}]
 QUESTIONS = {
     "dead": "SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'zjobs' AND relname = 'jobs'",
+    "behind": "SELECT age(backend_xmin) FROM pg_stat_activity WHERE pid = %s",
     "look": "SELECT count(*) FROM zjobs.jobs WHERE state = 0 AND queue = 'default' AND attempt < max_attempts",
 }
 AS_CLAIMS = " ".join(f"-c enable_{plan}=off" for plan in ("sort", "seqscan", "bitmapscan"))
@@ -113,6 +114,8 @@ class Seen:
     look: float
     """How long a look at the whole queue took in the end."""
     dead: int
+    behind: int
+    """Transactions that had come since the snapshot was taken, when it was still held in the end."""
     left: int
     """Jobs that had not ended `SOON` after the last enqueue."""
     counts: dict[str, int]
@@ -142,8 +145,7 @@ def judge(seen: Seen) -> list[str]:
             found.append(f"with the snapshot no {kind} job has begun")
         if (wait := seen.longest[kind]) > seen.patience:
             found.append(f"with the snapshot a {kind} job waited {wait:.3f} s, and may wait {seen.patience:.3f} s")
-    if seen.dead < seen.begun * seen.seconds:
-        found.append(f"{seen.dead} rows were dead: the snapshot has held nothing back")
+    found += _unheld(seen)
     if seen.after > max(AS_BEFORE * seen.before, 0.05):
         found.append(
             f"{AROUND} s after it was closed jobs waited {seen.after:.3f} s, and {seen.before:.3f} s before it"
@@ -152,6 +154,16 @@ def judge(seen: Seen) -> list[str]:
         found.append(f"{seen.left} jobs had not ended {SOON:g} s after the last had come")
     if seen.unexpected:
         found.append(f"{seen.unexpected} jobs began again, or before they were there")
+    return found
+
+
+def _unheld(seen: Seen) -> list[str]:
+    """What is wrong when the snapshot was none, or has held nothing back."""
+    found = []
+    if seen.behind < seen.begun * seen.seconds / AT_ONCE:
+        found.append(f"only {seen.behind} transactions had come since the snapshot in the end: it was not held")
+    if seen.dead < seen.begun * seen.seconds:
+        found.append(f"{seen.dead} rows were dead: the snapshot has held nothing back")
     return found
 
 
@@ -225,6 +237,7 @@ def measured(server: postgres_server.Server, minutes: float, rate: float) -> See
             now = time.monotonic()
             admin.execute(QUESTIONS["look"])
             look = time.monotonic() - now
+            (behind,) = admin.execute(QUESTIONS["behind"], [other.info.backend_pid]).fetchone() or (None,)
             (dead,) = admin.execute(QUESTIONS["dead"]).fetchone() or (0,)
         time.sleep(AROUND + 10)
         over.set()
@@ -242,6 +255,7 @@ def measured(server: postgres_server.Server, minutes: float, rate: float) -> See
         longest=longest,
         look=look,
         dead=dead,
+        behind=behind or 0,
         left=left,
         counts=counts,
         unexpected=ledger.unexpected,

@@ -16,6 +16,7 @@ GOOD = Seen(
     longest={"plain": 2.0, "retried": 5.9, "late": 3.0},
     look=0.5,
     dead=120_000,
+    behind=20_000,
     left=0,
     counts={"plain": 59_400, "retried": 594, "late": 2_000},
 )
@@ -43,6 +44,7 @@ def test_work_goes_on_and_all_is_as_before():
             for kind in KINDS
         ),
         *((f"with the snapshot no {kind} job has begun", {"counts": GOOD.counts | {kind: 0}}) for kind in KINDS),
+        ("only 0 transactions had come since the snapshot in the end: it was not held", {"behind": 0}),
         ("0 rows were dead: the snapshot has held nothing back", {"dead": 0}),
         ("59399 rows were dead: the snapshot has held nothing back", {"dead": 59_399}),
         ("3 jobs had not ended 60 s after the last had come", {"left": 3}),
