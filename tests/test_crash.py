@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from crash.__main__ import missing
 from crash.checker import judge
+from crash.driver import Plan
 from crash.evidence import Batch, Cancel, Evidence, Kill, Row, Run, Stop
 from crash.history import Change, Side
-from crash.places import places
+from crash.places import Place, places
+from crash.points import missed
 from zjobs import _engine
 
 COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
@@ -86,6 +89,11 @@ def test_what_a_stopped_worker_writes_when_it_wakes_up_is_refused(tmp_path):
     assert (found["refused"], found["wrong"], found["stops"]) == (10, 0, 10)
 
 
+def test_a_place_that_was_passed_in_one_round_of_two_is_told():
+    once, twice = (Place(name, "kill", "worker") for name in ("ack.sent", "claim.sent"))
+    assert missed([once, twice], [once, twice, twice], rounds=2) == ["kill at ack.sent: 1 times"]
+
+
 def test_every_place_of_the_engine_is_died_at_on_some_store():
     planned = {place.name for store in ("sqlite", "postgres") for place in places(store) if place.action == "kill"}
     assert planned == set(_engine._failpoints())
@@ -156,6 +164,10 @@ FAULTS = {
         lambda found: found.runs.append(Run(2, 1, 1, 12 * SECOND, "worker-1-1", 13 * SECOND)),
     ),
     "a cancel that was forgotten": ("cancel", lambda found: edit(found, 2, state=COMPLETED)),
+    "a run of a process that was killed before": (
+        "harm",
+        lambda found: found.runs.append(Run(1, 3, 3, 9 * SECOND, "worker-0-1", 12 * SECOND, returned=True)),
+    ),
     "a damaged file": ("integrity", lambda found: setattr(found, "damage", "row 1 missing from index")),
 }
 
@@ -200,7 +212,27 @@ def test_a_run_may_begin_while_its_process_is_being_killed():
     found.runs[0].begin = 11 * SECOND + 3
     assert rules_broken(found) == set()
     found.runs[0].begin = 11 * SECOND + 6
-    assert rules_broken(found) == {"overlap", "re-run"}
+    assert rules_broken(found) == {"overlap", "re-run", "harm"}
+
+
+@pytest.mark.parametrize(
+    ("declared_at", "broken"), [((12, 12), False), ((13.5, 0), False), ((14.5, 0), True), ((), True)]
+)
+def test_most_who_are_stopped_beyond_their_lease_must_be_declared_dead_meanwhile(declared_at, broken):
+    found = evidence()
+    found.stops = [Stop(name, 11 * SECOND, 13 * SECOND) for name in ("worker-1-1", "worker-2-1")]
+    live, dead = (Side(standing, 0, 0, None, 0, cancel=False, key=None) for standing in (0, 2))
+    changes = [
+        Change(number, "node", round(at * 1e6), 0, number, name, live, dead)
+        for number, (name, at) in enumerate(zip(("worker-1-1", "worker-2-1"), declared_at, strict=False))
+    ]
+    assert bool(judge(found, changes, serial=False).problems["harm"]) is broken
+
+
+def test_faults_that_were_planned_and_not_made_are_told():
+    plan = Plan(kills=3, jobs=10, seed=1, pause=1.0, stops=2, servers=1)
+    assert missing(plan, {"kills": 3, "stops": 2, "servers": 1}) == []
+    assert missing(plan, {"kills": 2, "stops": 2, "servers": 0}) == ["2 kills of 3", "0 servers of 1"]
 
 
 @pytest.mark.parametrize(("seconds", "broken"), [(0.5, False), (0.7, True)])

@@ -1,6 +1,7 @@
 """`python -m crash`: drives, checks, prints one line and writes the result as JSON."""
 
 import argparse
+import json
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -42,11 +43,20 @@ def run(plan: Plan, folder: Path, result: Path, server: postgres_server.Server |
         "settle_seconds": round(times.settling, 1),
     }
     passed, verdict = judged(database, marks, about, result)
+    if unmade := missing(plan, json.loads(result.read_text())):
+        print(*unmade, sep="\n", file=sys.stderr)
+    passed = passed and not unmade
     faults = [f"{plan.kills} kills of processes"]
     if server is not None:
         faults += [f"{plan.stops} stops beyond the lease", f"{plan.servers} sudden ends of the server"]
     print(f"{'proved' if passed else 'refuted'}: {', '.join(faults)} on {name_of(database)}, {verdict}")
     return 0 if passed else 1
+
+
+def missing(plan: Plan, found: dict[str, int]) -> list[str]:
+    """The faults that were planned and not made, as the marks say."""
+    planned = {"kills": plan.kills, "stops": plan.stops, "servers": plan.servers}
+    return [f"{found[name]} {name} of {count}" for name, count in planned.items() if found[name] != count]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from crash.evidence import Evidence, Run
 from crash.history import Change, Side
 from zjobs import _engine
 
-__all__ = ["MOVES", "audit"]
+__all__ = ["DEAD", "MOVES", "audit"]
 
 _NUMBERS = _engine.STATES
 AVAILABLE, EXECUTING, COMPLETED, RETRYABLE, DISCARDED, CANCELLED, SCHEDULED = (

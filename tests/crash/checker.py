@@ -13,6 +13,8 @@
 * **late**: of all ends, few wait to be written at a time: as many as come in the time that half of them waited.
 * **attempt**: leases and attempts grow from run to run, and the row agrees with the last of them.
 * **cancel**: what was cancelled by hand does not start any more, and ends cancelled.
+* **harm**: what was done to processes was felt: who was killed runs nothing afterwards, and most who were stopped
+  beyond their lease were declared dead meanwhile.
 
 `audit` has those about the history of the rows, which the triggers of `history` wrote.
 """
@@ -28,7 +30,7 @@ from pathlib import Path
 from statistics import median
 
 from crash import history
-from crash.audit import audit
+from crash.audit import DEAD, audit
 from crash.evidence import Evidence, Kill, Row, Run, Stop, gather
 from crash.jobs import FAILURES, SLOTS, TICK
 
@@ -47,6 +49,8 @@ WAIT, ENOUGH = 64, 1_000
 were 5 to 15, and 267 with an ack window of 800 ms."""
 LATE = 500_000_000
 """Nanoseconds after a stop within which a handler begins whose job a slot had taken before."""
+SOON = 1_000_000
+"""Microseconds after a stop within which a node is declared dead that is looked at late."""
 BACKLOG = 4 * 256
 """Ends that may wait to be written before a process claims no more: four batches."""
 
@@ -61,6 +65,8 @@ class Verdict:
     kills: int = 0
     stops: int = 0
     servers: int = 0
+    declared: int = 0
+    """Stops during which the node was declared dead."""
     cut: int = 0
     """Runs that a kill cut off."""
     reruns: int = 0
@@ -143,13 +149,17 @@ def judge(evidence: Evidence, changes: Iterable[history.Change] | None = None, *
         ("re-run", _reruns(evidence, by_job, breaks, verdict)),
         ("attempt", _attempts(evidence, by_job)),
         ("cancel", _cancels(evidence, by_job)),
+        ("harm", _survivors(evidence)),
     ):
         verdict.problems[rule].extend(problems)
     if changes is not None:
         delays, moments = array("d"), array("q")
-        changes = _timed(evidence, _counted(changes, verdict), by_job, delays, moments)
+        deaths: list[history.Change] = []
+        changes = _timed(evidence, _counted(changes, verdict, deaths), by_job, delays, moments)
         for rule, problem in audit(evidence, changes, serial=serial):
             verdict.problems[rule].append(problem)
+        if not serial:
+            verdict.problems["harm"].extend(_unfelt(evidence, deaths, verdict))
         half = verdict.unwritten = median(delays) if delays else 0.0
         if len(delays) >= ENOUGH:
             waiting = half * len(delays) / max((max(moments) - min(moments)) / 1e6, 1.0)
@@ -158,9 +168,13 @@ def judge(evidence: Evidence, changes: Iterable[history.Change] | None = None, *
     return verdict
 
 
-def _counted(changes: Iterable[history.Change], verdict: Verdict) -> Iterator[history.Change]:
+def _counted(
+    changes: Iterable[history.Change], verdict: Verdict, deaths: list[history.Change]
+) -> Iterator[history.Change]:
     for change in changes:
         verdict.changes += 1
+        if change.what == "node" and change.after is not None and change.after.state >= DEAD:
+            deaths.append(change)
         yield change
 
 
@@ -180,6 +194,26 @@ def _timed(
                     delays.append((change.at - evidence.wall_of(run.end)) / 1e6)
                     moments.append(change.at)
         yield change
+
+
+def _survivors(evidence: Evidence) -> Iterator[str]:
+    killed = {kill.process: kill.after for kill in evidence.kills}
+    for run in evidence.runs:
+        last = max(run.begin, run.end or 0)
+        if last > killed.get(run.process, last):
+            yield f"job {run.job} ran in {run.process} {(last - killed[run.process]) / 1e9:.3f} s after that was killed"
+
+
+def _unfelt(evidence: Evidence, deaths: Iterable[history.Change], verdict: Verdict) -> Iterator[str]:
+    """Stops that were no longer than a lease, or none. In a file nobody is declared dead whose process lives."""
+    dead = defaultdict(list)
+    for change in deaths:
+        dead[change.name].append(change.at)
+    for stop in evidence.stops:
+        since, until = evidence.wall_of(stop.before), evidence.wall_of(stop.after) + SOON
+        verdict.declared += any(since <= at <= until for at in dead[stop.process])
+    if 2 * verdict.declared < verdict.stops:
+        yield f"of {verdict.stops} nodes that were stopped {verdict.declared} were declared dead meanwhile"
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:

@@ -22,6 +22,8 @@ WORKERS = 4
 LOOK = 0.1
 STOPPED = 6.0
 """Seconds that a worker is stopped: longer than the four of its lease and the one until somebody looks."""
+SOON = 30.0
+"""Seconds within which a process that is killed is gone."""
 PATIENCE = 60.0
 """Seconds without any change after which what is not settled is stuck."""
 STALLED = 20.0
@@ -198,7 +200,8 @@ def prepare(database: str, marks: Marks) -> None:
 def kill(victim: Member, crew: Crew, marks: Marks) -> None:
     before = now()
     victim.process.kill()
-    victim.process.wait()
+    if (code := victim.process.wait(SOON)) != -signal.SIGKILL:
+        raise MisbehavedError(f"{victim.name} was to be killed and ended with status {code}")
     marks.write("kill", victim.name, before, now())
     victim.start(crew.database, crew.folder)
 
@@ -213,9 +216,11 @@ def stop(victim: Member, marks: Marks) -> None:
 
 
 def restart(server: Server, how: signal.Signals, marks: Marks) -> None:
-    before = now()
+    before, began = now(), server.began()
     server.stop(how)
     server.start()
+    if server.began() == began:
+        raise MisbehavedError(f"the server lives since {began}, and was to be ended")
     marks.write("server", how.name, before, now())
 
 

@@ -49,6 +49,7 @@ def _figures(verdict: dict) -> dict[str, object]:
         "kills": verdict["kills"],
         "stops": verdict["stops"],
         "servers": verdict["servers"],
+        "declared_dead": verdict["declared"],
         "jobs": verdict["jobs"],
         "runs": verdict["runs"],
         "changes": verdict["changes"],
