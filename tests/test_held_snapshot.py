@@ -45,6 +45,10 @@ def test_work_goes_on_and_all_is_as_before():
         ),
         *((f"with the snapshot no {kind} job has begun", {"counts": GOOD.counts | {kind: 0}}) for kind in KINDS),
         ("only 0 transactions had come since the snapshot in the end: it was not held", {"behind": 0}),
+        (
+            "a look at the whole took 0.040 s in the end: it was not held for long enough",
+            {"look": 0.04, "longest": dict.fromkeys(KINDS, 1.0)},
+        ),
         ("0 rows were dead: the snapshot has held nothing back", {"dead": 0}),
         ("59399 rows were dead: the snapshot has held nothing back", {"dead": 59_399}),
         ("3 jobs had not ended 60 s after the last had come", {"left": 3}),
