@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zjobs_engine::clock::{Clock, System};
-use zjobs_sim::{Bug, Ground, Telling, Violation, hunt, simulate};
+use zjobs_sim::{Bug, Fault, Ground, Telling, Violation, hunt, simulate};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,6 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "usage: sim [--store memory|sqlite|both] --seeds N [--start S] | --seed N [--bug NAME] | --bugs";
 /// A deliberate bug that hides longer than this is not found.
 const HUNT: u64 = 10_000;
+/// Seeds among which each kind of fault has come.
+const MANY: u64 = 100;
 /// Seeds between two lines of progress.
 const PROGRESS: u64 = 50_000;
 
@@ -54,6 +56,7 @@ fn one(ground: Ground, seed: u64, bug: Option<Bug>) -> bool {
 /// Runs the seeds on all processors; stops at the first violation.
 fn many(ground: Ground, start: u64, seeds: u64) -> bool {
     let (next, steps, broken) = (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
+    let faults: [AtomicU64; Fault::ALL.len()] = Default::default();
     let found: Mutex<Vec<(u64, Violation)>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let began = System.moment();
@@ -66,7 +69,12 @@ fn many(ground: Ground, start: u64, seeds: u64) -> bool {
                         return;
                     }
                     match simulate(seed, ground, None, Telling::Silent) {
-                        Ok(run) => drop(steps.fetch_add(run.steps.into(), Ordering::Relaxed)),
+                        Ok(run) => {
+                            steps.fetch_add(run.steps.into(), Ordering::Relaxed);
+                            for (all, some) in faults.iter().zip(run.faults) {
+                                all.fetch_add(some.into(), Ordering::Relaxed);
+                            }
+                        }
                         Err(violation) => {
                             broken.store(true, Ordering::Relaxed);
                             if let Ok(mut found) = found.lock() {
@@ -87,11 +95,21 @@ fn many(ground: Ground, start: u64, seeds: u64) -> bool {
         println!("seed {seed}: {violation}\n\nreplay it with: make sim STORE={} SEED={seed}", ground.name());
         return false;
     }
+    let faults = faults.map(AtomicU64::into_inner);
+    if let Some(kind) = faults.iter().position(|count| *count == 0)
+        && seeds >= MANY
+    {
+        println!("refuted: {seeds} seeds on {} met no {}", ground.name(), Fault::ALL[kind].says());
+        return false;
+    }
+    let told: Vec<String> =
+        faults.iter().zip(Fault::ALL).map(|(count, kind)| format!("{count} {}", kind.says())).collect();
     let steps = steps.into_inner();
     let rate = rate(began, seeds);
     println!(
-        "proved: {seeds} seeds, {steps} steps on {}, {rate:.0} seeds a second: all invariants held",
-        ground.name()
+        "proved: {seeds} seeds, {steps} steps on {}, {rate:.0} seeds a second: all invariants held through {}",
+        ground.name(),
+        told.join(", ")
     );
     true
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zjobs_sim::{Bug, CHECKS, Ground, Telling, hunt, simulate};
+use zjobs_sim::{Bug, CHECKS, Fault, Ground, Telling, hunt, simulate};
 
 /// A bug that hides longer than this is not found.
 const SEEDS: u64 = 10_000;
@@ -41,6 +41,17 @@ fn without_a_bug_every_invariant_holds() {
     for seed in 0..300 {
         if let Err(violation) = simulate(seed, Ground::Memory, None, Telling::Silent) {
             panic!("seed {seed}: {violation}; replay it with: make sim SEED={seed}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_fault_comes() {
+    for ground in [Ground::Memory, Ground::Sqlite] {
+        let runs: Vec<_> = (0..40).filter_map(|seed| simulate(seed, ground, None, Telling::Silent).ok()).collect();
+        for fault in Fault::ALL {
+            let count: u32 = runs.iter().map(|run| run.faults[fault as usize]).sum();
+            assert!(count > 0, "{ground:?}: no {}", fault.says());
         }
     }
 }

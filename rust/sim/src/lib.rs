@@ -9,6 +9,7 @@
 
 mod bug;
 mod client;
+mod fault;
 mod ground;
 mod link;
 mod node;
@@ -25,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use zjobs_engine::runtime::sabotage;
 
 pub use bug::Bug;
+pub use fault::Fault;
 pub use ground::Ground;
 pub use oracle::{CHECKS, Violation};
 
@@ -44,6 +46,8 @@ pub struct Run {
     pub steps: u32,
     /// A digest of who did what when: equal for equal runs.
     pub digest: u64,
+    /// How many faults of each kind made a difference, in the order of [`Fault::ALL`].
+    pub faults: [u32; Fault::ALL.len()],
 }
 
 /// Runs one seed, with or without a deliberate bug. Returns what it was like, or what did not hold; a panic breaks I-35.

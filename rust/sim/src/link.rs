@@ -16,6 +16,7 @@ use zjobs_engine::store::{
 use zjobs_engine::sync::Weak;
 use zjobs_engine::{Error, Result, Timestamp};
 
+use crate::fault::Fault;
 use crate::oracle::Did;
 use crate::world::{Panic, World};
 
@@ -69,6 +70,7 @@ impl Link {
     /// As a defect in a store would: without a word on the terminal.
     fn fall(&self, verb: &str) -> ! {
         self.world.note(|| format!("{verb} of {} panics", self.who()));
+        self.world.felt(Fault::Panic);
         // Whoever writes acks catches that itself; the role goes on.
         self.fell.store(*self.caller.lock() == Caller::Role && verb != "ack", Ordering::Relaxed);
         std::panic::resume_unwind(Box::new("a call panicked on purpose"))
@@ -102,6 +104,7 @@ impl Link {
         }
         if fate.refused {
             world.note(|| format!("{verb} of {} is refused", self.who()));
+            world.felt(Fault::Refusal);
             return Err(down("refused"));
         }
         if fate.panic == Some(Panic::Before) {
@@ -123,6 +126,7 @@ impl Link {
         }
         if fate.cut {
             world.note(|| format!("{verb} of {} is cut", self.who()));
+            world.felt(Fault::Cut);
             return Err(down("cut"));
         }
         result

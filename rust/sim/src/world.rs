@@ -5,6 +5,7 @@
 //! seed.
 
 mod ending;
+mod trouble;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use zjobs_engine::telemetry::Silent;
 use crate::Run;
 use crate::bug::Bug;
 use crate::client;
+use crate::fault::Fault;
 use crate::ground::{Ground, Laid};
 use crate::link::Link;
 use crate::node::{Action, Life, Node};
@@ -81,6 +83,7 @@ pub(crate) struct World {
     /// The first moment at which a frozen node may go on, or an earlier one.
     thaws: AtomicU64,
     digest: AtomicU64,
+    felt: [AtomicU32; Fault::ALL.len()],
     spare: Mutex<Vec<Action>>,
     /// Where the store is, gone after it.
     _folder: Option<TempDir>,
@@ -119,6 +122,7 @@ impl World {
             births: AtomicUsize::new(0),
             thaws: AtomicU64::new(u64::MAX),
             digest: AtomicU64::new(0),
+            felt: Default::default(),
             spare: Mutex::default(),
             _folder: folder,
             plan,
@@ -146,7 +150,11 @@ impl World {
         if let Some(violation) = self.oracle().violation() {
             return Err(violation.clone());
         }
-        Ok(Run { steps: self.steps.load(Ordering::Relaxed), digest: self.digest.load(Ordering::Relaxed) })
+        Ok(Run {
+            steps: self.steps.load(Ordering::Relaxed),
+            digest: self.digest.load(Ordering::Relaxed),
+            faults: std::array::from_fn(|kind| self.felt[kind].load(Ordering::Relaxed)),
+        })
     }
 
     /// Lets go of everybody.
@@ -186,6 +194,11 @@ impl World {
     /// True so often per thousand.
     pub(crate) fn chance(&self, per_thousand: u32) -> bool {
         per_thousand > 0 && self.random(|rng| rng.u32(..1000) < per_thousand)
+    }
+
+    /// A fault has come where it makes a difference.
+    pub(crate) fn felt(&self, fault: Fault) {
+        self.felt[fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
@@ -229,6 +242,7 @@ impl World {
             _ => (rng.u32(1..8), 0),
         });
         let until = self.time.moment() + Duration::from_millis(length);
+        let before = self.steps.load(Ordering::Relaxed);
         for step in 0..most {
             if self.is_broken() || (length > 0 && step > 8 && self.time.moment() >= until) {
                 break;
@@ -245,6 +259,9 @@ impl World {
         if let Some(node) = node {
             node.thaw(Moment::NEVER);
         }
+        if self.steps.load(Ordering::Relaxed) > before {
+            self.felt(Fault::Delay);
+        }
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -258,7 +275,9 @@ impl World {
         let deaf = if self.plan.blocks { self.plan.faults.deaf } else { 0 };
         for signal in &signals {
             for node in nodes.iter().filter(|node| node.life() != Life::Gone) {
-                if !self.chance(deaf) {
+                if self.chance(deaf) {
+                    self.felt(Fault::Deafness);
+                } else {
                     node.signal(signal, self.plan.blocks);
                 }
             }
@@ -325,41 +344,6 @@ impl World {
         let due = self.nodes.lock().iter().map(|node| node.due()).min().unwrap_or(Moment::NEVER);
         let most = self.time.moment() + Duration::from_secs(1);
         self.time.reach(due.min(most).max(Moment(self.time.moment().0 + 1000)));
-    }
-
-    fn make_trouble(self: &Arc<Self>) {
-        let faults = self.plan.faults;
-        let node = self.random(|rng| rng.choice(&**self.nodes.lock()).cloned());
-        let Some(node) = node else { return self.start_node() };
-        if self.chance(faults.crash * 10) {
-            self.note(|| format!("node {} crashes", node.number));
-            node.crash();
-        }
-        if self.chance(faults.freeze * 5) {
-            let length = self.random(|rng| Duration::from_millis(rng.u64(100..9000)));
-            self.note(|| format!("node {} freezes for {length:?}", node.number));
-            let until = node.moment() + length;
-            node.freeze(until);
-            self.thaws.fetch_min(until.0, Ordering::Relaxed);
-        }
-        if self.chance(faults.stops * 10) {
-            node.stop(self);
-        }
-        if self.chance(faults.node_steps * 5) {
-            node.clock.step(self.random(|rng| rng.i64(-3_600_000_000..3_600_000_000)));
-        }
-        if self.chance(faults.store_steps * 5) {
-            let by = self.random(|rng| rng.i64(-5_000_000..5_000_000));
-            self.note(|| format!("the clock of the store steps by {by} us"));
-            self.store_clock.step(by);
-        }
-        let mut nodes = self.nodes.lock();
-        Arc::make_mut(&mut nodes).retain(|node| node.life() != Life::Gone || node.is_busy());
-        let missing = nodes.iter().filter(|node| node.life() != Life::Gone).count() < self.plan.nodes;
-        drop(nodes);
-        if missing && self.chance(700) {
-            self.start_node();
-        }
     }
 
     fn thaw(&self) {
