@@ -241,3 +241,40 @@ fn scatter(bytes: &mut Vec<u8>, at: usize, written: &[u8], share: f64, random: &
         from = to;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECTORS: usize = 64;
+
+    fn left(luck: Luck, seed: u64) -> Vec<u8> {
+        let (mut world, file, folder) = (World::default(), FileId(0), crate::folder().unwrap());
+        world.take(&Step::Made(file, DATABASE.into()));
+        for byte in [1, 2] {
+            world.take(&Step::Wrote(file, 0, vec![byte; SECTORS * SECTOR]));
+            if byte == 1 {
+                world.take(&Step::Synced(file));
+            }
+        }
+        world.leave(folder.path(), luck, &mut Rng::with_seed(seed)).unwrap();
+        std::fs::read(folder.path().join(DATABASE)).unwrap()
+    }
+
+    #[test]
+    fn of_what_was_not_pressed_some_sectors_are_there_some_are_not_and_few_are_torn() {
+        assert_eq!(left(Luck::None, 0), vec![1; SECTORS * SECTOR]);
+        assert_eq!(left(Luck::All, 0), vec![2; SECTORS * SECTOR]);
+        let (mut old, mut new, mut torn) = (0, 0, 0);
+        for seed in 0..20 {
+            for sector in left(Luck::Some, seed).chunks(SECTOR) {
+                match (sector.contains(&1), sector.contains(&2)) {
+                    (true, true) => torn += 1,
+                    (true, false) => old += 1,
+                    _ => new += 1,
+                }
+            }
+        }
+        assert!(old > 100 && new > 100 && (5..100).contains(&torn), "{old} old, {new} new, {torn} torn");
+    }
+}

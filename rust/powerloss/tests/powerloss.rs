@@ -68,20 +68,22 @@ fn what_was_answered_survives_every_power_loss() {
 
 #[test]
 fn with_normal_the_file_is_sound_after_every_power_loss() {
-    let (_, broken) = broken(&sessions(60), Promise::Soundness, plain(Synchronous::Normal));
+    let (disks, broken) = broken(&sessions(60), Promise::Soundness, plain(Synchronous::Normal));
     assert!(broken.is_empty(), "{} broken, first: {}", broken.len(), broken[0]);
+    assert!(disks > 10, "{disks}");
 }
 
 #[test]
 fn nothing_rests_on_a_write_whose_sync_failed() {
     let seeds = sessions(100);
-    let (_, broken) = broken(&seeds, Promise::Everything, |seed| {
+    let (disks, broken) = broken(&seeds, Promise::Everything, |seed| {
         let setting = Setting { seed, calls: CALLS, synchronous: Synchronous::Full, fault: None };
         let syncs = calls_of(setting).unwrap()[Call::Sync as usize];
         let found = struck(setting, |nth| Fault::Once(Call::Sync, nth), place(seed, syncs)).unwrap();
         found.unwrap_or_else(|| panic!("seed {seed}: no sync failed")).0
     });
     assert!(broken.is_empty(), "{} broken, first: {}", broken.len(), broken[0]);
+    assert!(disks > 10, "{disks}");
     println!(
         "proved: {} sessions, in each of which a sync failed: nothing that was confirmed is lost either",
         seeds.len()
