@@ -56,9 +56,9 @@ impl Skewed {
         self.most.fetch_max(skew, Ordering::Relaxed);
     }
 
-    /// Ends the time in which a clock that stepped back waits for itself to catch up.
-    pub(crate) fn settle(&self) {
-        self.skew.store(self.most.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// How far it ever was ahead of the one true time.
+    pub(crate) fn most(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.most.load(Ordering::Relaxed)).unwrap_or(0))
     }
 }
 

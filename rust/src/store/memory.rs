@@ -27,6 +27,7 @@ use crate::clock::{Clock, System, Timestamp};
 use crate::error::Result;
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
+use crate::store::steady::Steady;
 use crate::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
     QueueRow, Report, Rescued, Retention, Retried, Staged, Store, Subscriber, Ticked,
@@ -60,7 +61,7 @@ impl Default for MemoryConfig {
 
 /// Jobs in memory: nothing survives the process. Several supervisors of one process may share it.
 pub struct MemoryStore {
-    clock: Arc<dyn Clock>,
+    time: Steady,
     tables: Mutex<Tables>,
 }
 
@@ -68,13 +69,13 @@ impl MemoryStore {
     /// An empty store.
     pub fn new(config: MemoryConfig) -> Self {
         let tables = Tables::new(config.max_jobs, config.max_finished);
-        Self { clock: config.clock, tables: Mutex::new(tables) }
+        Self { time: Steady::new(config.clock), tables: Mutex::new(tables) }
     }
 
     // One transaction: stamps the time, runs the verb, and delivers its signals after unlocking.
     fn transact<T>(&self, verb: impl FnOnce(&mut Tables) -> T) -> T {
         let mut tables = self.tables.lock();
-        tables.index.advance(self.clock.now());
+        tables.index.now = self.time.now();
         let reply = verb(&mut tables);
         let post = tables.index.collect_post();
         drop(tables);
@@ -93,7 +94,7 @@ impl Default for MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("MemoryStore").field("time", &self.time).finish_non_exhaustive()
     }
 }
 

@@ -32,6 +32,7 @@ pub mod pierced;
 pub mod postgres;
 pub mod sql;
 pub mod sqlite;
+mod steady;
 pub mod subscribers;
 
 pub use attention::Attention;

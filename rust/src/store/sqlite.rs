@@ -6,7 +6,8 @@
 //!   what was committed last.
 //! * What only a power loss could undo, and what is simply done again then (a claim, a beat, staging), is not pressed
 //!   onto the disk by itself; an enqueue, an ack and what people do is.
-//! * The clock never goes back within a process, nor below what the nodes of the file have seen.
+//! * The time never goes back within a process, nor below what the nodes of the file have seen, and never stands still
+//!   ([`time`]).
 //! * A role that finds nothing to do takes no lock: at idle nothing is written but the heartbeat.
 //! * A node is gone when the process that it lives in has ended, which the kernel tells at once. A slow or stopped
 //!   process keeps its jobs: it has its lock. The lease decides where neither speaks, and in tests that move the clock.
@@ -30,6 +31,7 @@ mod place;
 mod reads;
 mod rows;
 mod schema;
+mod time;
 mod writer;
 
 use std::io;
@@ -49,7 +51,7 @@ use crate::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
     QueueRow, Report, Rescued, Retention, Retried, Signal, Staged, Store, Subscriber, Ticked,
 };
-use crate::sync::{Arc, AtomicI64, Mutex, Ordering, Weak};
+use crate::sync::{Arc, Mutex, Weak};
 
 pub use crate::store::migrate::Step;
 pub use connection::{OLDEST, Synchronous, press_again};
@@ -64,6 +66,7 @@ use neighbours::{Fate, Hearer, Neighbours, News};
 use nodes::{Gone, Standing};
 use place::{Kept, Place};
 use reads::NodeRecord;
+use time::Time;
 use writer::{Durable, Transaction, Verb, Writer};
 
 /// How a [`SqliteStore`] is set up.
@@ -134,8 +137,7 @@ pub enum Liveness {
 pub struct SqliteStore {
     place: Place,
     clock: Arc<dyn Clock>,
-    /// The latest time that was seen.
-    floor: Arc<AtomicI64>,
+    time: Time,
     reader: Mutex<Option<Connection>>,
     /// None: it only reads.
     writer: Option<Writer>,
@@ -171,7 +173,7 @@ impl SqliteStore {
         };
         let place = Place::prepare(&config.path, create)?.patient(config.patience);
         let kept = place.keep()?;
-        let (writer, seen) = match config.access {
+        let (writer, time) = match config.access {
             Access::Whole => {
                 let mut connection = place.open_writer()?;
                 if let Err(error) = schema::prepare(&mut connection, &place, config.clock.now()) {
@@ -179,13 +181,14 @@ impl SqliteStore {
                     drop(group::alone(&connection, || (config.press_again)(&place.wal())));
                     return Err(error);
                 }
-                let seen = schema::latest_seen(&connection).map_err(|error| place.error(&error))?;
-                (Some(Writer::new(place.clone(), connection, &config)?), seen)
+                let time = Time::of(&connection, config.clock.clone()).map_err(|error| place.error(&error))?;
+                (Some(Writer::new(place.clone(), connection, &config)?), time)
             }
             Access::Reading => {
                 let (connection, _) = place.open_read_only()?;
                 schema::check(&connection, &place)?;
-                (None, schema::latest_seen(&connection).map_err(|error| place.error(&error))?)
+                let time = Time::of(&connection, config.clock.clone()).map_err(|error| place.error(&error))?;
+                (None, time)
             }
         };
         let neighbours = match (config.liveness, config.access) {
@@ -195,7 +198,7 @@ impl SqliteStore {
         Ok(Self {
             place,
             clock: config.clock,
-            floor: Arc::new(AtomicI64::new(seen.0)),
+            time,
             reader: Mutex::default(),
             writer,
             subscribers: Arc::default(),
@@ -210,8 +213,7 @@ impl SqliteStore {
     }
 
     fn time(&self) -> Timestamp {
-        let now = self.clock.now();
-        Timestamp(self.floor.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+        self.time.now()
     }
 
     fn write<T: Send + 'static>(
@@ -246,7 +248,7 @@ impl SqliteStore {
                 self.tell(news);
             }
         };
-        writer.write(durable, || self.time(), told, written)
+        writer.write(durable, |connection| self.time.inside(connection), told, written)
     }
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
@@ -391,6 +393,7 @@ impl Store for SqliteStore {
 
     fn heartbeat(&self, beat: &Heartbeat) -> Result<Pulse> {
         let (beat, process) = (beat.clone(), self.process()?);
+        self.time.look();
         self.write(Durable::No, move |transaction| transaction.heartbeat(&beat, &process))
     }
 

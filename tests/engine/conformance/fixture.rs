@@ -12,8 +12,12 @@ use zjobs_engine::unique::{Unique, UniqueStrategy};
 pub trait Fixture {
     fn store(&self) -> &dyn Store;
     fn advance(&self, by: Duration);
+    /// Steps the wall clock that the store reads, while no time passes.
+    fn step_wall(&self, micros: i64);
 }
 
+/// In microseconds, of which one steps a wall clock.
+pub const HOUR: i64 = 3_600_000_000;
 pub const TTL: Duration = Duration::from_secs(20);
 pub const ALICE: NodeId = NodeId(0xa11ce);
 pub const BOB: NodeId = NodeId(0xb0b);

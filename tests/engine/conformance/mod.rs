@@ -36,7 +36,8 @@ macro_rules! conformance {
                     the_same_ack_again_is_already_stored, acks_of_one_batch_do_not_harm_each_other,
                     progress_is_guarded_by_the_lease, a_leaving_node_may_ack;
                 stage: due_jobs_become_available_and_the_next_one_is_named, a_limit_leaves_the_rest_overdue,
-                    a_failed_job_comes_back_after_its_backoff, order_of_claim_follows_due_times_after_staging;
+                    a_failed_job_comes_back_after_its_backoff, order_of_claim_follows_due_times_after_staging,
+                    a_delay_passes_although_the_wall_clock_has_stepped_back;
                 heartbeat: the_first_beat_registers, a_beat_extends_the_lease,
                     a_beat_tells_what_is_wanted_lost_and_unknown, a_node_declared_dead_never_comes_back,
                     a_departed_node_without_jobs_is_gone,

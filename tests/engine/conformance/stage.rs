@@ -4,7 +4,7 @@ use zjobs_engine::job::{NewJob, When};
 use zjobs_engine::outcome::Again;
 use zjobs_engine::state::State;
 
-use super::fixture::{ALICE, Fixture, failed, new_job, secs};
+use super::fixture::{ALICE, Fixture, HOUR, failed, new_job, secs};
 
 fn later(on: &dyn Fixture, delay: u64) -> zjobs_engine::Job {
     on.enqueue(NewJob { when: When::In(secs(delay)), ..new_job() })
@@ -50,4 +50,19 @@ pub fn order_of_claim_follows_due_times_after_staging(on: &dyn Fixture) {
     on.beat(ALICE, &[]);
     let order: Vec<_> = on.claim(ALICE, 9).iter().map(|job| job.id).collect();
     assert_eq!(order, [first.id, second.id, third.id]);
+}
+
+pub fn a_delay_passes_although_the_wall_clock_has_stepped_back(on: &dyn Fixture) {
+    let again = on.running(ALICE, new_job());
+    on.step_wall(-HOUR);
+    let job = later(on, 1);
+    on.ack(ALICE, &again, failed(Again::In(secs(3))));
+    assert_eq!(on.store().stage(9).unwrap().moved, 0);
+    on.advance(secs(2));
+    assert_eq!(on.store().stage(9).unwrap().moved, 1);
+    on.advance(secs(3));
+    assert_eq!(on.store().stage(9).unwrap().moved, 1);
+    assert_eq!((on.state(job.id), on.state(again.id)), (State::Available, State::Available));
+    on.beat(ALICE, &[]);
+    assert_eq!(on.claim(ALICE, 9).len(), 2);
 }

@@ -140,6 +140,10 @@ impl Fixture for Memory {
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
+
+    fn step_wall(&self, micros: i64) {
+        self.clock.step_wall(micros);
+    }
 }
 
 struct Walk<'a> {

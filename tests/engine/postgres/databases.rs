@@ -56,6 +56,10 @@ impl Fixture for Started {
     fn advance(&self, _: Duration) {
         unreachable!("its clock is the server's");
     }
+
+    fn step_wall(&self, _: i64) {
+        unreachable!("its clock is the server's");
+    }
 }
 
 /// Starts so many at once: each has come as far as it can while another makes the tables.

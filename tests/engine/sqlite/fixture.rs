@@ -39,4 +39,8 @@ impl Fixture for Sqlite {
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
+
+    fn step_wall(&self, micros: i64) {
+        self.clock.step_wall(micros);
+    }
 }

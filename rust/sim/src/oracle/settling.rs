@@ -15,9 +15,6 @@ const PAUSE: Duration = Duration::from_secs(7);
 /// What a call and a turn of everybody may take.
 const SLACK: Duration = Duration::from_millis(200);
 
-/// What all steps of the store's clock may add up to.
-const STEPS: Duration = Duration::from_secs(60);
-
 /// A living node as it is now.
 pub(crate) struct Standing {
     pub(crate) node: NodeId,
@@ -33,13 +30,15 @@ pub(crate) struct Standing {
 #[derive(Default)]
 pub(super) struct Settling {
     healed: Moment,
+    /// How far the store's clock ever was ahead.
+    lead: Duration,
     waiting: FxHashMap<Name, Moment>,
 }
 
 impl Oracle {
-    /// Faults stop now.
-    pub(crate) fn heal(&mut self) {
-        self.settling.healed = self.moment;
+    /// Faults stop now; the store's clock was ahead by `lead` at most.
+    pub(crate) fn heal(&mut self, lead: Duration) {
+        (self.settling.healed, self.settling.lead) = (self.moment, lead);
     }
 
     /// Judges how long what has been waiting.
@@ -81,9 +80,8 @@ impl Oracle {
         let late = |since: Moment, bound: Duration| self.moment > since.max(healed) + PAUSE + bound + SLACK;
         match row.state {
             State::Scheduled | State::Retryable => {
-                // A plan made before the store's clock stepped may be late by the step.
-                let steps = if self.steady_store { Duration::ZERO } else { STEPS };
-                let bound = plan::POLL + steps;
+                // A plan made before the store's clock stepped ahead is late by the step.
+                let bound = plan::POLL + self.settling.lead;
                 let due = row.scheduled_at + bound + SLACK < self.now && late(healed, bound);
                 due.then(|| (29, format!("job {id} is due and was not staged")))
             }

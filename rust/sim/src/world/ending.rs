@@ -18,7 +18,6 @@ impl World {
     pub(super) fn settle(self: &Arc<Self>) {
         self.note(|| "faults stop".into());
         self.healed.store(true, Ordering::Relaxed);
-        self.store_clock.settle();
         for node in self.nodes().iter() {
             node.thaw(Moment::NEVER);
             node.deploy(&self.plan);
@@ -26,7 +25,7 @@ impl World {
         if self.nodes.lock().iter().all(|node| node.life() != Life::Up) {
             self.start_node();
         }
-        self.oracle().heal();
+        self.oracle().heal(self.store_clock.most());
         for queue in &self.plan.queues {
             if let Some(client) = self.client() {
                 drop(client.resume(queue));

@@ -37,7 +37,7 @@ pub(super) struct Settings {
 
 #[derive(Debug)]
 pub(super) struct Index {
-    /// The store's clock: never goes back.
+    /// The store's time: never goes back.
     pub(super) now: Timestamp,
     pub(super) queues: Names<Queue>,
     pub(super) workers: Names<()>,
@@ -63,10 +63,6 @@ impl Index {
             counts: [0; 7],
             outbox: Outbox::default(),
         }
-    }
-
-    pub(super) fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
     }
 
     pub(super) fn collect_post(&mut self) -> Option<Post> {

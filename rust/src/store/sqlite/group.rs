@@ -118,20 +118,22 @@ pub(super) fn transact(
     open: &mut Open,
     most: Synchronous,
     group: &[Arc<Ticket<Call>>],
-    clock: impl Fn() -> Timestamp,
+    clock: impl Fn(&Connection) -> rusqlite::Result<Timestamp>,
 ) -> std::result::Result<Outcomes, Broken> {
     let durable = group.iter().map(|ticket| ticket.call.durable).max();
     open.press(if durable == Some(Durable::Yes) { most } else { Synchronous::Normal })?;
     let connection = &open.connection;
     execute(connection, "BEGIN IMMEDIATE")?;
     // Not before: whoever waits for the lock would write a time from before what others have written meanwhile.
-    let mut transaction = Transaction { connection, now: clock(), news: Vec::new() };
-    let done = match group {
-        [alone] => one(&mut transaction, alone),
-        several => all(&mut transaction, several),
-    };
-    let news = transaction.news;
-    let end = done.map_err(Broken::Before).and_then(|outcomes| {
+    let done = clock(connection).and_then(|now| {
+        let mut transaction = Transaction { connection, now, news: Vec::new() };
+        let outcomes = match group {
+            [alone] => one(&mut transaction, alone),
+            several => all(&mut transaction, several),
+        };
+        Ok((outcomes?, transaction.news))
+    });
+    let end = done.map_err(Broken::Before).and_then(|(outcomes, news)| {
         // A lone call that failed has taken everything back.
         if !connection.is_autocommit() {
             failpoint::pass(Point::Grouped);

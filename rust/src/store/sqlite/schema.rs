@@ -108,9 +108,3 @@ fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
         .query_map([], |row| Ok(Applied { version: row.get(0)?, checksum: row.get(1)?, at: Timestamp(row.get(2)?) }))?;
     rows.collect()
 }
-
-/// The latest time that a node of the file has seen: the clock does not go back below it.
-pub(super) fn latest_seen(connection: &Connection) -> rusqlite::Result<Timestamp> {
-    let seen: Option<i64> = connection.query_row("SELECT max(beat_at) FROM zjobs_nodes", [], |row| row.get(0))?;
-    Ok(seen.map_or(Timestamp::MIN, Timestamp))
-}

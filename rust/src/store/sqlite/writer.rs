@@ -123,7 +123,7 @@ impl Writer {
     pub(super) fn write<T: Send + 'static>(
         &self,
         durable: Durable,
-        clock: impl Fn() -> Timestamp,
+        clock: impl Fn(&Connection) -> rusqlite::Result<Timestamp>,
         tell: impl Fn(&[Signal]),
         verb: impl FnOnce(&mut Transaction<'_>) -> Verb<T> + Send + 'static,
     ) -> Result<T> {
@@ -149,7 +149,11 @@ impl Writer {
         reply.ok_or_else(|| Error::Internal("a call to the store ended without a reply".into()))
     }
 
-    fn run(&self, group: &[Arc<Ticket<Call>>], clock: impl Fn() -> Timestamp) -> (Vec<Result<()>>, Vec<Signal>) {
+    fn run(
+        &self,
+        group: &[Arc<Ticket<Call>>],
+        clock: impl Fn(&Connection) -> rusqlite::Result<Timestamp>,
+    ) -> (Vec<Result<()>>, Vec<Signal>) {
         let mut seat = self.seat.lock();
         let failed = |error: &Error| group.iter().map(|_| Err(error.clone())).collect();
         let open = match self.opened(&mut seat) {
