@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
-_NOT_RUN = {"mermaid", "text"}
+_NOT_RUN = {"mermaid", "text", "sqlite"}
+"""What is for SQLite, tests/engine/sqlite/time.rs runs."""
 SERVER = "postgresql://app@db.example.com/app"
 """The one that the pages name."""
 

@@ -14,7 +14,7 @@ const FROM: &[(Bug, u64)] = &[
     (Bug::ForgetsAcksOnTheirWay, 1525),
     (Bug::DropsFailedAcks, 50),
     (Bug::MissesControl, 60),
-    (Bug::NeverPolls, 3_650),
+    (Bug::NeverPolls, 180),
 ];
 
 #[test]

@@ -27,7 +27,6 @@ use crate::clock::{Clock, System, Timestamp};
 use crate::error::Result;
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
-use crate::store::steady::Steady;
 use crate::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
     QueueRow, Report, Rescued, Retention, Retried, Staged, Store, Subscriber, Ticked,
@@ -61,21 +60,19 @@ impl Default for MemoryConfig {
 
 /// Jobs in memory: nothing survives the process. Several supervisors of one process may share it.
 pub struct MemoryStore {
-    time: Steady,
     tables: Mutex<Tables>,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new(config: MemoryConfig) -> Self {
-        let tables = Tables::new(config.max_jobs, config.max_finished);
-        Self { time: Steady::new(config.clock), tables: Mutex::new(tables) }
+        Self { tables: Mutex::new(Tables::new(config.clock, config.max_jobs, config.max_finished)) }
     }
 
     // One transaction: stamps the time, runs the verb, and delivers its signals after unlocking.
     fn transact<T>(&self, verb: impl FnOnce(&mut Tables) -> T) -> T {
         let mut tables = self.tables.lock();
-        tables.index.now = self.time.now();
+        tables.index.now = tables.time.now();
         let reply = verb(&mut tables);
         let post = tables.index.collect_post();
         drop(tables);
@@ -94,7 +91,7 @@ impl Default for MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("time", &self.time).finish_non_exhaustive()
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
     }
 }
 

@@ -58,9 +58,10 @@ pub fn a_delay_passes_although_the_wall_clock_has_stepped_back(on: &dyn Fixture)
     let job = later(on, 1);
     on.ack(ALICE, &again, failed(Again::In(secs(3))));
     assert_eq!(on.store().stage(9).unwrap().moved, 0);
+    // A store that is ahead of its clock waits for it at half its pace.
     on.advance(secs(2));
     assert_eq!(on.store().stage(9).unwrap().moved, 1);
-    on.advance(secs(3));
+    on.advance(secs(4));
     assert_eq!(on.store().stage(9).unwrap().moved, 1);
     assert_eq!((on.state(job.id), on.state(again.id)), (State::Available, State::Available));
     on.beat(ALICE, &[]);

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Clock;
 use crate::job::{JobId, Name};
 use crate::queue::jobs::Jobs;
 use crate::store::memory::cron::Schedule;
 use crate::store::memory::index::Index;
+use crate::store::steady::Steady;
+use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Tables {
+    pub(super) time: Steady,
     pub(super) jobs: Jobs,
     pub(super) index: Index,
     pub(super) schedules: BTreeMap<Name, Schedule>,
@@ -18,8 +22,9 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(max_jobs: Option<usize>, max_finished: usize) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, max_jobs: Option<usize>, max_finished: usize) -> Self {
         Self {
+            time: Steady::new(clock),
             jobs: Jobs::default(),
             index: Index::new(),
             schedules: BTreeMap::new(),

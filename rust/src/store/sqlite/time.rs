@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::store::steady::Steady;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// How often those who write look at what the others have seen. Each beat does.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The time of a file, as this process knows it.
 #[derive(Debug)]
 pub(super) struct Time {
-    steady: Steady,
+    clock: Arc<dyn Clock>,
+    steady: Mutex<Steady>,
     /// The moment from which on the next transaction looks.
     look: AtomicU64,
 }
@@ -26,24 +27,25 @@ pub(super) struct Time {
 impl Time {
     /// It goes on from where the nodes of the file were.
     pub(super) fn of(connection: &Connection, clock: Arc<dyn Clock>) -> rusqlite::Result<Self> {
-        let steady = Steady::new(clock);
+        let mut steady = Steady::new(clock.clone());
         steady.reach(latest_seen(connection)?);
-        Ok(Self { steady, look: AtomicU64::new(0) })
+        Ok(Self { clock, steady: Mutex::new(steady), look: AtomicU64::new(0) })
     }
 
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
-        self.steady.now()
+        self.steady.lock().now()
     }
 
     /// The time, for a transaction.
     pub(super) fn inside(&self, connection: &Connection) -> rusqlite::Result<Timestamp> {
-        let moment = self.steady.moment();
-        if moment >= Moment(self.look.load(Ordering::Relaxed)) {
-            self.steady.reach(latest_seen(connection)?);
-            self.look.store((moment + LOOK).0, Ordering::Relaxed);
+        let moment = self.clock.moment();
+        if moment < Moment(self.look.load(Ordering::Relaxed)) {
+            return Ok(self.now());
         }
-        Ok(self.steady.now())
+        let seen = latest_seen(connection)?;
+        self.look.store((moment + LOOK).0, Ordering::Relaxed);
+        Ok(self.steady.lock().reach(seen))
     }
 
     /// The next transaction looks.
