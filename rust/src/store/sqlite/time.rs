@@ -15,6 +15,9 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 /// How often those who write look at what the others have seen. Each beat does.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// As far from the last of all times a clock still is: 36 525 days.
+const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
+
 /// The time of a file, as this process knows it.
 #[derive(Debug)]
 pub(super) struct Time {
@@ -55,9 +58,10 @@ impl Time {
 }
 
 /// The latest time that a node of the file has seen. Those that are gone count as well: an orderly stop of all is no reason
-/// for the time to go back, and what was planned by it would be late by the step.
+/// for the time to go back, and what was planned by it would be late by the step. What no clock can have said is left out:
+/// at the last of all times it would stand still.
 fn latest_seen(connection: &Connection) -> rusqlite::Result<Timestamp> {
-    let mut statement = connection.prepare_cached("SELECT max(beat_at) FROM zjobs_nodes")?;
-    let seen: Option<i64> = statement.query_row([], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached("SELECT max(beat_at) FROM zjobs_nodes WHERE beat_at < ?1")?;
+    let seen: Option<i64> = statement.query_row([(Timestamp::MAX - CENTURY).0], |row| row.get(0))?;
     Ok(seen.map_or(Timestamp::MIN, Timestamp))
 }
