@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash.evidence import Row
-from soak import faults
+from soak import driver, faults
 from soak.__main__ import sentence
 from soak.driver import Plan, Told
 from soak.faults import FAULTS, OF_STORE, Faults, UnfeltError, moments
@@ -129,8 +129,11 @@ class Fixed:
     def newly_final(self):
         return (one for one in self.finals if one.row.state == COMPLETED)
 
-    def rows(self, ids):
-        return (one for one in self.finals if ids is None or one.row.id in ids)
+    def final(self, ids):
+        return (one for one in self.finals if one.row.id in ids and one.row.state == COMPLETED)
+
+    def rows(self):
+        return iter(self.finals)
 
     def of(self, tokens):
         return (one for one in self.finals if one.row.token in tokens)
@@ -153,6 +156,21 @@ end 2 1 1 30 returned
 def ledger(tmp_path, marks, *rows):
     (tmp_path / "worker-0-1.marks").write_text(marks)
     return Ledger(tmp_path, Fixed(*rows))
+
+
+def test_what_a_handler_wrote_while_a_look_took_long_is_read_before_its_job_is_judged(tmp_path):
+    early, late = MARKS.split("end 2")
+    it = ledger(tmp_path, early, row(1), row(2))
+    it.read(40 * SECOND)
+    (tmp_path / "worker-0-1.marks").write_text(early + "end 2" + late)
+    it.close(90 * SECOND)
+    assert (it.waiting, it.counts["jobs"], dict(it.problems)) == (0, 2, {rule: [] for rule in it.problems})
+
+
+def test_rows_that_may_be_gone_before_they_are_looked_at_end_the_soak():
+    driver._check_pace(driver.LOOKS)
+    with pytest.raises(driver.TooSlowError, match=r"61 s passed between two looks .* kept for 90 s.*RATE="):
+        driver._check_pace(61.0)
 
 
 def test_what_is_over_is_judged_once_and_forgotten(tmp_path):

@@ -22,8 +22,9 @@ from soak.journal import Journal
 from soak.ledger import Ledger
 from soak.samples import Sample, look
 from soak.stores import MemoryView, PostgresView, SqliteView, Unreachable, View
+from soak.worker import KEPT
 
-__all__ = ["Ground", "Plan", "Told", "measure_peak", "soak"]
+__all__ = ["Ground", "Plan", "Told", "TooSlowError", "measure_peak", "soak"]
 
 WORKERS = 4
 PEAK_SECONDS = 12.0
@@ -31,8 +32,14 @@ FLAT_OUT = {"memory": 60_000, "sqlite": 20_000, "postgres": 20_000}
 """Jobs a second that nobody works off."""
 EPOCH = 15.0
 """Seconds between two looks at what is over."""
+LOOKS = KEPT * 2 / 3
+"""Seconds between two looks at the rows, at most: what is final longer may be gone."""
 SETTLED = 90.0
 """Seconds without any change after which what is not settled is stuck."""
+
+
+class TooSlowError(Exception):
+    """The machine does less than is asked of it, so that nothing can be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +189,26 @@ def _faults(plan: Plan, ground: Ground, crew: Crew, marks: Marks) -> Faults:
 
 def _watch(plan: Plan, ground: Ground, crew: Crew, told: Told, over: threading.Event) -> None:
     """Takes samples, and judges what is over, until the time has passed or a fault could not be done."""
-    closed = 0.0
+    closed = looked = 0.0
     with (ground.folder / "samples.jsonl").open("w", encoding="ascii") as file:
         while (at := (now() - told.began) / 1e9) < plan.seconds and not over.wait(plan.sample_every):
             crew.check()
+            _check_pace(at - looked)
+            looked = at
             told.samples.append(_sample(crew, told.ledger.view, told))
             file.write(json.dumps(asdict(told.samples[-1])) + "\n")
             if at - closed > EPOCH:
                 closed = at
                 told.ledger.close(now())
     over.set()
+
+
+def _check_pace(passed: float) -> None:
+    if passed > LOOKS:
+        raise TooSlowError(
+            f"{passed:.0f} s passed between two looks at the rows, which are kept for {KEPT:g} s: this machine does"
+            " less than is asked of it. Leave it to the soak alone, or ask for less with RATE="
+        )
 
 
 def _harm(plan: Plan, faults: Faults, told: Told, over: threading.Event) -> None:

@@ -105,7 +105,7 @@ class Ledger:
         waits = self._take(finals, now)
         missing = [job for one in self._open.values() if now - one.began > QUIET for job in self._missing(one)]
         if missing:
-            waits += self._take((one for one in self.view.rows(missing) if one.row.state in FINAL), now)
+            waits += self._take(self.view.final(missing), now)
         waits += self._look_for_cut_off(now)
         # After what was seen to have ended: of that the history is whole.
         self._read_journal()
@@ -191,6 +191,8 @@ class Ledger:
 
     def close(self, now: int) -> None:
         """Judges what is over, and forgets it."""
+        # A look that took long has seen jobs end after it had read what their handlers wrote.
+        self.read_marks()
         over = [one for one in self._open.values() if self._is_over(one, now)]
         self._judge(over)
         self._closed = {token for token in self._closed if now - int(token, 16) < REMEMBERED}
@@ -261,7 +263,7 @@ class Ledger:
         self.read_marks()
         self._take(self.view.newly_final(), 0)
         left: dict[str, list[Row]] = defaultdict(list, self._orphans)
-        for seen in self.view.rows(None):
+        for seen in self.view.rows():
             if seen.row.token not in self._closed:
                 left[seen.row.token].append(seen.row)
         for token, rows in left.items():

@@ -51,8 +51,12 @@ class View(Protocol):
         """What has ended since the last call; some of it twice."""
         ...
 
-    def rows(self, ids: Iterable[int] | None) -> Iterator[Final]:
-        """These jobs, or all that are there."""
+    def final(self, ids: Iterable[int]) -> Iterator[Final]:
+        """Those of these jobs that have ended."""
+        ...
+
+    def rows(self) -> Iterator[Final]:
+        """All jobs that are there, in whatever state."""
         ...
 
     def of(self, tokens: Iterable[str]) -> Iterator[Final]:
@@ -103,9 +107,12 @@ class SqliteView:
             self._since = max(self._since, row[-1])
             yield final(row[:-1])
 
-    def rows(self, ids: Iterable[int] | None) -> Iterator[Final]:
-        chosen = ("1", ()) if ids is None else ("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
-        return (final(row[:-1]) for row in self._ask(chosen[0], *chosen[1]))
+    def final(self, ids: Iterable[int]) -> Iterator[Final]:
+        chosen = "state IN (2, 4, 5) AND id IN (SELECT value FROM json_each(?))"
+        return (final(row[:-1]) for row in self._ask(chosen, json.dumps(list(ids))))
+
+    def rows(self) -> Iterator[Final]:
+        return (final(row[:-1]) for row in self._ask("1"))
 
     def of(self, tokens: Iterable[str]) -> Iterator[Final]:
         chosen = "args ->> 'token' IN (SELECT value FROM json_each(?))"
@@ -158,9 +165,11 @@ class PostgresView:
             self._since = max(self._since, row[-1])
             yield final(row[:-1])
 
-    def rows(self, ids: Iterable[int] | None) -> Iterator[Final]:
-        found = self._ask("true") if ids is None else self._ask("id = ANY(%s)", list(ids))
-        return (final(row[:-1]) for row in found)
+    def final(self, ids: Iterable[int]) -> Iterator[Final]:
+        return (final(row[:-1]) for row in self._ask("state IN (2, 4, 5) AND id = ANY(%s)", list(ids)))
+
+    def rows(self) -> Iterator[Final]:
+        return (final(row[:-1]) for row in self._ask("true"))
 
     def of(self, tokens: Iterable[str]) -> Iterator[Final]:
         return (final(row[:-1]) for row in self._ask("args ->> 'token' = ANY(%s)", list(tokens)))
@@ -199,8 +208,11 @@ class MemoryView:
                     *row, errors, waited = json.loads(line)
                     yield Final(Row(*row, errors=tuple(errors)), waited)
 
-    def rows(self, ids: Iterable[int] | None) -> Iterator[Final]:
-        return iter(()) if ids is not None else self.newly_final()
+    def final(self, ids: Iterable[int]) -> Iterator[Final]:
+        return iter(())
+
+    def rows(self) -> Iterator[Final]:
+        return self.newly_final()
 
     def of(self, tokens: Iterable[str]) -> Iterator[Final]:
         return iter(())  # its process alone can say; a job that comes later is found to have run for nobody
