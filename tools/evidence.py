@@ -176,7 +176,7 @@ def prove(claim: Claim, depth: str, at: str) -> Result:
         ).returncode
         log.seek(0)
         # Where make is, is nobody else's business; that a proof has failed, the proof says better.
-        lines = [line.strip() for line in log if line.strip() and not re.match(r"make\[\d+\]: ", line)]
+        lines = [line.strip() for line in log if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
     said = [line.removeprefix(PROVED) for line in lines if line.startswith(PROVED)]
     last = "; ".join(said) if said else (lines[-1] if lines else "it said nothing")
     passed = code == 0 and bool(said)

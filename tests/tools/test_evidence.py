@@ -33,6 +33,8 @@ silent:
 \t@echo all is well
 broken:
 \t@echo proved: nothing; exit 1
+failing:
+\t@echo failed: 2 lost; exit 1
 """
 
 
@@ -94,6 +96,7 @@ def test_a_proof_is_shown_by_its_last_word_and_its_exit_code(folder):
     assert good.command == "make good SIZE=7"
     assert not evidence.prove(claim("silent"), "short", "abc").passed
     assert not evidence.prove(claim("broken"), "short", "abc").passed
+    assert evidence.prove(claim("failing"), "short", "abc").said == "failed: 2 lost"
 
 
 def test_what_the_run_itself_was_given_is_not_handed_on_to_the_proof(folder, monkeypatch):
