@@ -288,6 +288,7 @@ def test_what_ten_thousand_waiting_events_leave_no_room_for_is_counted(tmp_path,
         app.enqueue_many([act.job()] * 12_000)
         eventually(lambda: app.count_by_state()[JobState.COMPLETED] == 12_001)
         gate.set()
+        eventually(lambda: len(told) + app.telemetry.dropped == 12_001)
     # The last ends are stored a moment before they are told.
     assert len(told) == len(set(told)) >= 10_001
     assert app.telemetry.dropped == 12_001 - len(told) > 0
