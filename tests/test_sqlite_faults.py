@@ -131,6 +131,22 @@ def test_a_process_that_read_while_its_disk_took_no_writes_writes_again_when_it_
     assert last in {"2", "3"}
 
 
+def test_no_writer_is_opened_on_a_disk_that_is_read_only_though_others_in_the_process_can_still_write(tmp_path):
+    # SQLite would open it for reading alone and say nothing; a lock that it asked for there it would not have.
+    code = """
+        folder = sys.argv[1]
+        subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+        stores = [zjobs.SqliteStore(f"{folder}/jobs.db")]
+        subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], check=True)
+        try:
+            while len(stores) < 9:  # what was opened before the mount, and given back, serves the first of them
+                stores.append(zjobs.SqliteStore(f"{folder}/jobs.db"))
+        except zjobs.StoreUnavailable as error:
+            print(error)
+    """
+    assert "mend the permissions" in in_own_mounts(code, tmp_path)
+
+
 # --- what is in the file (F-40, F-48) ---
 
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 
 use crate::error::{Error, Result};
 use crate::store::sqlite::patience;
@@ -55,6 +55,10 @@ impl Place {
         // anew with the modes that stood there.
         if self.is_empty() {
             connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        }
+        // SQLite opens for reading what it may not write, and says nothing. It stays so when the disk takes writes again.
+        if connection.is_readonly(MAIN_DB).map_err(|error| self.error(&error))? {
+            return Err(self.read_only());
         }
         // While several open a new file at once SQLite says that it is busy without asking whether to wait, or answers
         // with the mode that was before.

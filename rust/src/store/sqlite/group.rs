@@ -1,6 +1,6 @@
 //! The writer's connection, and one transaction for a group of calls.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionState, ffi};
 
 use crate::clock::Timestamp;
 use crate::failpoint::{self, Point};
@@ -87,12 +87,16 @@ impl Open {
     }
 }
 
-/// Does something while nobody writes; changes nothing in the database.
+/// Does something while nobody writes; changes nothing in the database. Fails on a connection that can only read: SQLite
+/// takes no lock for it, and says that it has begun.
 pub(super) fn alone<T>(connection: &Connection, act: impl FnOnce() -> T) -> rusqlite::Result<T> {
     execute(connection, "BEGIN IMMEDIATE")?;
-    let done = act();
+    let done = match connection.transaction_state(None::<&str>)? {
+        TransactionState::Write => Ok(act()),
+        _ => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), None)),
+    };
     execute(connection, "ROLLBACK")?;
-    Ok(done)
+    done
 }
 
 type Outcomes = (Vec<Verb<()>>, Vec<Signal>);
@@ -202,4 +206,25 @@ fn cause(outcome: Verb<()>) -> rusqlite::Error {
 
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{ErrorCode, OpenFlags};
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_alone_with_a_file_through_a_connection_that_can_only_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let writes = Connection::open(&path).unwrap();
+        writes.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n)").unwrap();
+        let reads = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut acted = false;
+        let refused = alone(&reads, || acted = true).unwrap_err();
+        assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::ReadOnly));
+        assert!(!acted && reads.is_autocommit());
+        assert!(alone(&writes, || alone(&reads, || ()).is_err()).unwrap());
+    }
 }
