@@ -1,6 +1,7 @@
 """A neighbour that does not listen: its socket is full, and what it is told is lost until it looks by itself."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -35,10 +36,18 @@ class Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout.readline() == b"up\n"
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.process.send_signal(signal.SIGCONT)
         self.process.communicate(timeout=40)
         assert self.process.returncode == 0
+
+    def stop(self):
+        """Stops it, and returns when it has read for the last time."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
 
 @pytest.fixture
@@ -63,24 +72,20 @@ def test_a_neighbour_with_a_full_ear_blocks_nobody_and_finds_its_jobs_by_looking
     tmp_path, url, eventually, monkeypatch
 ):
     folder = tmp_path / "jobs.db-zjobs"
-    deaf = Worker(url, "deaf")
-    try:
+    with Worker(url, "deaf") as deaf:
         monkeypatch.chdir(folder)  # a socket's path may not be long
         (ear,) = (path.name for path in folder.glob("*.sock"))
-        hears = Worker(url, "hears")
-        client = zjobs.Supervisor(url)
-        deaf.process.send_signal(signal.SIGSTOP)
-        assert fill(ear) > 0
-        assert fill(ear) == 0
-        # Each commit tells both: what the one cannot take must not hold up the call, nor keep it from the other.
-        for n in range(200):
-            client.enqueue("act", {"n": n}, queue="deaf")
-            client.enqueue("act", {"n": n}, queue="hears")
-        eventually(lambda: client.count(states=[zjobs.JobState.COMPLETED], queue="hears") == 200)
-        assert client.count(states=[zjobs.JobState.AVAILABLE], queue="deaf") == 200
-        assert fill(ear) == 0
-        deaf.process.send_signal(signal.SIGCONT)
-        eventually(lambda: client.count(states=[zjobs.JobState.COMPLETED], queue="deaf") == 200)
-        hears.end()
-    finally:
-        deaf.end()
+        with Worker(url, "hears"):
+            client = zjobs.Supervisor(url)
+            deaf.stop()
+            assert fill(ear) > 0
+            assert fill(ear) == 0
+            # Each commit tells both: what the one cannot take must not hold up the call, nor keep it from the other.
+            for n in range(200):
+                client.enqueue("act", {"n": n}, queue="deaf")
+                client.enqueue("act", {"n": n}, queue="hears")
+            eventually(lambda: client.count(states=[zjobs.JobState.COMPLETED], queue="hears") == 200)
+            assert client.count(states=[zjobs.JobState.AVAILABLE], queue="deaf") == 200
+            assert fill(ear) == 0
+            deaf.process.send_signal(signal.SIGCONT)
+            eventually(lambda: client.count(states=[zjobs.JobState.COMPLETED], queue="deaf") == 200)

@@ -1,7 +1,5 @@
 //! What only the memory store promises: its limits, its signals, and that it stays small.
 
-use std::time::Duration;
-
 use zjobs_engine::Error;
 use zjobs_engine::clock::Manual;
 use zjobs_engine::job::{NewJob, When};
@@ -11,15 +9,14 @@ use zjobs_engine::sync::{Arc, Mutex, Weak};
 use zjobs_engine::unique::UniqueStrategy::{CancelExisting, IgnoreNew};
 
 use crate::conformance::conformance;
-use crate::conformance::fixture::{ALICE, BOB, Fixture, TTL, cancelled, done, ids, new_job, queue, secs, unique_job};
+use crate::conformance::fixture::{
+    ALICE, BOB, ByHand, Fixture, TTL, cancelled, done, ids, new_job, queue, secs, unique_job,
+};
 
-struct Memory {
-    clock: Arc<Manual>,
-    store: MemoryStore,
-}
+pub type Memory = ByHand<MemoryStore>;
 
 impl Memory {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(&MemoryConfig::default())
     }
 
@@ -30,21 +27,7 @@ impl Memory {
     fn with(config: &MemoryConfig) -> Self {
         let clock = Arc::new(Manual::default());
         let store = MemoryStore::new(MemoryConfig { clock: clock.clone(), ..config.clone() });
-        Self { clock, store }
-    }
-}
-
-impl Fixture for Memory {
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
-    fn step_wall(&self, micros: i64) {
-        self.clock.step_wall(micros);
+        Self { clock, store, _kept: () }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use zjobs_engine::clock::Manual;
 use zjobs_engine::job::{Job, JobId, Name, NewJob, NodeId};
 use zjobs_engine::outcome::{Again, Failure, Outcome, settle};
 use zjobs_engine::state::State;
 use zjobs_engine::store::{Acked, Claim, Filter, Heartbeat, Pulse, Store};
+use zjobs_engine::sync::Arc;
 use zjobs_engine::unique::{Unique, UniqueStrategy};
 
 /// A fresh, empty store whose clock moves only when told to.
@@ -14,6 +16,27 @@ pub trait Fixture {
     fn advance(&self, by: Duration);
     /// Steps the wall clock that the store reads, while no time passes.
     fn step_wall(&self, micros: i64);
+}
+
+/// A store whose clock is in the test's hand, and what must be there as long as it is.
+pub struct ByHand<S, K = ()> {
+    pub clock: Arc<Manual>,
+    pub store: S,
+    pub _kept: K,
+}
+
+impl<S: Store, K> Fixture for ByHand<S, K> {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    fn step_wall(&self, micros: i64) {
+        self.clock.step_wall(micros);
+    }
 }
 
 /// In microseconds, of which one steps a wall clock.

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use zjobs_engine::clock::Manual;
 use zjobs_engine::job::{Job, JobId, Name, NewJob, NodeId, Priority, When};
 use zjobs_engine::outcome::{Again, Failure, Outcome, settle};
 use zjobs_engine::state::{State, TRANSITIONS};
-use zjobs_engine::store::{Claim, Filter, Heartbeat, MemoryConfig, MemoryStore, Pulse, Retention, Store};
-use zjobs_engine::sync::Arc;
+use zjobs_engine::store::{Claim, Filter, Heartbeat, Pulse, Retention, Store};
 use zjobs_engine::unique::{Unique, UniqueStrategy};
 
 use naive::{Kept, Model};
 
 use crate::conformance::fixture::Fixture;
+use crate::memory::Memory;
 use crate::sqlite::fixture::Sqlite;
 
 const TTL: Duration = Duration::from_secs(20);
@@ -117,33 +116,6 @@ fn outcome_of(kind: u8) -> Outcome {
 fn plain(mut job: Job) -> Job {
     job.details.get_or_insert_default();
     job
-}
-
-struct Memory {
-    clock: Arc<Manual>,
-    store: MemoryStore,
-}
-
-impl Memory {
-    fn new() -> Self {
-        let clock = Arc::new(Manual::default());
-        let store = MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() });
-        Self { clock, store }
-    }
-}
-
-impl Fixture for Memory {
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
-    fn step_wall(&self, micros: i64) {
-        self.clock.step_wall(micros);
-    }
 }
 
 struct Walk<'a> {

@@ -13,7 +13,7 @@ use zjobs_engine::store::{CronEntry, CronTick, Pulse, Store};
 use zjobs_engine::sync::{Arc, Mutex};
 
 use super::fixture::config;
-use crate::conformance::fixture::{ALICE, BOB, Fixture, HOUR, TTL, failed, new_job, secs, worker};
+use crate::conformance::fixture::{ALICE, BOB, ByHand, Fixture, HOUR, TTL, failed, new_job, secs, worker};
 
 /// Notes, each time it is read, whether somebody has the write lock of the file then.
 #[derive(Debug)]
@@ -51,15 +51,12 @@ fn a_change_has_the_time_at_which_it_has_the_lock_and_not_that_at_which_it_began
 }
 
 /// One of those that have the file open, with a wall clock of its own: not each of them looks at it while it is wrong.
-struct Process {
-    clock: Arc<Manual>,
-    store: SqliteStore,
-}
+type Process = ByHand<SqliteStore>;
 
 impl Process {
     fn on(folder: &Path, clock: &Arc<Manual>) -> Self {
         let store = SqliteStore::open(config(folder.join("jobs.db"), clock.clone())).unwrap();
-        Self { clock: clock.clone(), store }
+        Self { clock: clock.clone(), store, _kept: () }
     }
 
     fn due_in(&self, seconds: u64) -> Timestamp {
@@ -74,20 +71,6 @@ impl Process {
 
     fn lease_of(&self, node: NodeId) -> Timestamp {
         self.store.nodes().unwrap().iter().find(|row| row.node == node).unwrap().expires_at
-    }
-}
-
-impl Fixture for Process {
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
-    fn step_wall(&self, micros: i64) {
-        self.clock.step_wall(micros);
     }
 }
 
