@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //!
-//! * Every change goes through the one [`writer`], which shares commits; reads have a connection of their own and see
-//!   what was committed last.
+//! * Every change goes through the one [`writer`], which shares commits; reads see what was committed last, and have two
+//!   connections: no claim waits for a long list.
 //! * What only a power loss could undo, and what is simply done again then (a claim, a beat, staging), is not pressed
 //!   onto the disk by itself; an enqueue, an ack and what people do is.
 //! * The time never goes back within a process, nor below what the nodes of the file have seen, and never stands still
@@ -138,7 +138,10 @@ pub struct SqliteStore {
     place: Place,
     clock: Arc<dyn Clock>,
     time: Time,
+    /// Lists and counts, which may take long.
     reader: Mutex<Option<Connection>>,
+    /// What the engine looks at before it acts, and single jobs: they wait for no list.
+    looker: Mutex<Option<Connection>>,
     /// None: it only reads.
     writer: Option<Writer>,
     subscribers: Arc<Subscribers>,
@@ -152,11 +155,13 @@ impl Drop for SqliteStore {
         // In the child of a fork the connections are the parent's: closing one here would end its WAL under it.
         if !self.kept.is_ours() {
             self.writer.iter_mut().for_each(Writer::abandon);
-            std::mem::forget(self.reader.get_mut().take());
+            std::mem::forget((self.reader.get_mut().take(), self.looker.get_mut().take()));
             return;
         }
         // The writer last: whoever closes last copies the WAL into the file, and only the writer may.
-        self.reader.get_mut().take().into_iter().for_each(retire);
+        for reader in [&mut self.reader, &mut self.looker] {
+            reader.get_mut().take().into_iter().for_each(retire);
+        }
         self.writer.iter_mut().for_each(Writer::close);
     }
 }
@@ -200,6 +205,7 @@ impl SqliteStore {
             clock: config.clock,
             time,
             reader: Mutex::default(),
+            looker: Mutex::default(),
             writer,
             subscribers: Arc::default(),
             neighbours,
@@ -252,7 +258,15 @@ impl SqliteStore {
     }
 
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
-        let mut slot = self.reader.lock();
+        self.read_by(&self.reader, verb)
+    }
+
+    fn look<T>(&self, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
+        self.read_by(&self.looker, verb)
+    }
+
+    fn read_by<T>(&self, reader: &Mutex<Option<Connection>>, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T> {
+        let mut slot = reader.lock();
         self.place.check_open()?;
         self.place.check()?;
         self.place.check_beside()?;
@@ -299,7 +313,7 @@ impl SqliteStore {
     fn gone(&self) -> Result<Vec<(NodeRecord, Gone)>> {
         let now = self.time();
         let (mut gone, mut failed) = (Vec::new(), None);
-        for node in self.read(reads::nodes)? {
+        for node in self.look(reads::nodes)? {
             match self.why_gone(&node, now) {
                 Ok(Some(why)) => gone.push((node, why)),
                 // One that beats is not missed.
@@ -357,12 +371,12 @@ impl Store for SqliteStore {
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Job>> {
         let claim = claim.clone();
-        if claim.limit > 0 && !self.read(|connection| reads::has_work(connection, &claim.queue))? {
+        if claim.limit > 0 && !self.look(|connection| reads::has_work(connection, &claim.queue))? {
             let now = self.time();
             let alive = |node: &NodeRecord| {
                 node.row.node == claim.node && node.standing == Standing::Alive && node.row.expires_at >= now
             };
-            if self.read(reads::nodes)?.iter().any(alive) {
+            if self.look(reads::nodes)?.iter().any(alive) {
                 return Ok(Vec::new());
             }
         }
@@ -383,7 +397,7 @@ impl Store for SqliteStore {
     }
 
     fn stage(&self, limit: usize) -> Result<Staged> {
-        let next = self.read(reads::next_due)?;
+        let next = self.look(reads::next_due)?;
         let now = self.time();
         if next.is_none_or(|next| next > now) {
             return Ok(Staged { moved: 0, next, now });
@@ -403,7 +417,7 @@ impl Store for SqliteStore {
 
     fn rescue(&self, limit: usize) -> Result<Vec<Rescued>> {
         let gone = self.gone();
-        if gone.as_ref().map_or(true, Vec::is_empty) && !self.read(reads::has_orphans)? {
+        if gone.as_ref().map_or(true, Vec::is_empty) && !self.look(reads::has_orphans)? {
             return gone.map(|_| Vec::new());
         }
         let gone = gone.unwrap_or_default();
@@ -419,7 +433,7 @@ impl Store for SqliteStore {
     }
 
     fn nodes(&self) -> Result<Vec<NodeRow>> {
-        Ok(self.read(reads::nodes)?.into_iter().map(|node| node.row).collect())
+        Ok(self.look(reads::nodes)?.into_iter().map(|node| node.row).collect())
     }
 
     fn cancel(&self, filter: &Filter) -> Result<Vec<Cancelled>> {
@@ -439,7 +453,7 @@ impl Store for SqliteStore {
 
     fn prune(&self, retention: &Retention, limit: usize) -> Result<usize> {
         let (retention, now) = (*retention, self.time());
-        if !self.read(|connection| reads::has_old(connection, &retention, now))? {
+        if !self.look(|connection| reads::has_old(connection, &retention, now))? {
             return Ok(0);
         }
         self.write(Durable::No, move |transaction| transaction.prune(&retention, limit))
@@ -462,7 +476,7 @@ impl Store for SqliteStore {
 
     fn get(&self, ids: &[JobId]) -> Result<Vec<Job>> {
         let filter = Filter { ids: Some(ids.to_vec()), ..Filter::default() };
-        self.list(&filter)
+        self.look(|connection| reads::matching(connection, &filter, |_: State| true))
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
@@ -482,7 +496,7 @@ impl Store for SqliteStore {
     }
 
     fn settings(&self) -> Result<Vec<QueueRow>> {
-        self.read(reads::settings)
+        self.look(reads::settings)
     }
 
     fn save_cron(&self, entry: &CronEntry) -> Result<()> {
@@ -491,7 +505,7 @@ impl Store for SqliteStore {
     }
 
     fn crons(&self) -> Result<Vec<CronRow>> {
-        self.read(reads::crons)
+        self.look(reads::crons)
     }
 
     fn set_cron_paused(&self, name: &Name, paused: Paused) -> Result<bool> {
@@ -506,5 +520,35 @@ impl Store for SqliteStore {
 
     fn tick(&self, tick: CronTick) -> Result<Ticked> {
         self.write(Durable::Yes, move |transaction| transaction.tick(tick))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_does_not_wait_for_a_long_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let store = SqliteStore::open(config).unwrap();
+        let claim = Claim { node: NodeId(1), queue: Name::queue("default").unwrap(), limit: 1 };
+        let (begins, lists) = channel();
+        let (claimed, waits) = channel();
+        let list = move |_: &Connection| {
+            begins.send(()).unwrap();
+            Ok(waits.recv_timeout(Duration::from_secs(10)))
+        };
+        let waited = thread::scope(|scope| {
+            let reading = scope.spawn(|| store.read(list));
+            lists.recv().unwrap();
+            drop(store.claim(&claim));
+            let in_time = claimed.send(()).is_ok();
+            (in_time, reading.join().unwrap().unwrap())
+        });
+        assert_eq!(waited, (true, Ok(())));
     }
 }

@@ -216,6 +216,8 @@ mod tests {
 
     #[test]
     fn nobody_is_alone_with_a_file_through_a_connection_that_can_only_read() {
+        // First: a lock of one kind stands in the way of one of the other kind, also in the same process.
+        assert_eq!(zjobs_vfs::install(), zjobs_vfs::Protection::Complete);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db");
         let writes = Connection::open(&path).unwrap();
