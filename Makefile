@@ -83,7 +83,7 @@ repeat: $(BUILT) ## the suite again and again, with hasty thread switches: RUNS=
 RINGS := $(addprefix rust/src/,state.rs outcome.rs backoff.rs unique.rs limits.rs limits/quick.rs job.rs queue/finished.rs queue/jobs.rs \
   queue/delayed.rs queue/leases.rs queue/names.rs queue/ready.rs)
 
-DECISIONS := $(addprefix rust/src/store/,$(addprefix memory/,ack.rs by_hand.rs claim.rs enqueue.rs nodes.rs) \
+DECISIONS := $(addprefix rust/src/store/,pages.rs $(addprefix memory/,ack.rs by_hand.rs claim.rs enqueue.rs nodes.rs) \
   $(addprefix sqlite/,ack.rs claim.rs enqueue.rs nodes.rs))
 
 ON_A_SERVER := $(addprefix rust/src/store/postgres/,ack.rs by_hand.rs claim.rs enqueue.rs marks.rs nodes.rs pace.rs roll.rs)

@@ -119,7 +119,10 @@ class Control:
         return self.get(job)
 
     def cancel_many(self, **which: Unpack[Which]) -> int:
-        """Cancels all jobs that match and are not final; says how many."""
+        """Cancels all jobs that match and are not final; says how many.
+
+        Ten thousand at a time: when it fails, those before are cancelled, and it can be called again.
+        """
         return len(self._store.cancel(_chosen(which)))
 
     def retry(self, job: Job | int) -> Job:
@@ -140,7 +143,10 @@ class Control:
         return self.get(number)
 
     def retry_many(self, **which: Unpack[Which]) -> int:
-        """Starts all jobs that match again, but for running ones; says how many."""
+        """Starts all jobs that match again, but for running ones; says how many.
+
+        Ten thousand at a time: when it fails, those before are started, and it can be called again.
+        """
         return sum(reply.holder is None for reply in self._store.retry(_chosen(which)))
 
     def delete(self, job: Job | int) -> None:
@@ -156,7 +162,10 @@ class Control:
             raise invalid("job", f"cannot be deleted while it is {state}; cancel it first", number)
 
     def delete_many(self, **which: Unpack[Which]) -> int:
-        """Deletes all jobs that match and do not run; says how many."""
+        """Deletes all jobs that match and do not run; says how many.
+
+        Ten thousand at a time: when it fails, those before are gone, and it can be called again.
+        """
         return self._store.delete(_chosen(which))
 
     def delete_completed(self, older_than: Seconds) -> int:

@@ -27,6 +27,7 @@ pub mod memory;
 pub mod migrate;
 mod news;
 mod own;
+pub mod pages;
 #[cfg(feature = "failpoints")]
 pub mod pierced;
 pub mod postgres;

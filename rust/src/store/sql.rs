@@ -32,7 +32,7 @@ pub mod sqlite {
 pub mod postgres {
     queries! { "postgres":
         ack, ask, bury, cancel, claim, complete, count, counts, cron, crons, dead, delete, delete_cron, delete_ticks,
-        depart, ended_key, enqueue, enqueue_many, enqueue_one, enqueue_unique, find_key, forget_nodes, forget_ticks,
+        depart, ended_key, enqueue, enqueue_many, enqueue_one, enqueue_unique, find_keys, forget_nodes, forget_ticks,
         get, get_plain, heartbeat, held, list, list_newest, next_due, node, nodes, now, orphans, pick, pick_newest,
         prune, queues, register, report, rescue, retire, retry, said, save_cron, set_cron_paused, settings, stage,
         strays, tick, ticked, wanted, why,

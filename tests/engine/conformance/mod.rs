@@ -7,6 +7,7 @@ pub mod cron;
 pub mod enqueue;
 pub mod fixture;
 pub mod heartbeat;
+pub mod pages;
 pub mod pause;
 pub mod prune;
 pub mod reads;
@@ -50,8 +51,11 @@ macro_rules! conformance {
                     final_jobs_are_left_alone, a_cancelled_job_never_starts, a_limit_counts_what_can_be_cancelled;
                 retry: every_resting_state_becomes_available, used_up_attempts_get_one_more,
                     marks_of_the_past_are_cleared, a_taken_key_refuses_and_names_its_holder,
-                    a_free_key_is_taken_back, running_and_available_jobs_are_left_alone,
+                    of_two_that_have_one_key_the_first_takes_it, a_free_key_is_taken_back, running_and_available_jobs_are_left_alone,
                     jobs_that_do_not_run_can_be_deleted, a_deleted_job_frees_its_key;
+                pages: a_cancel_reaches_all_that_match_and_no_other, a_retry_keeps_order_and_limit_over_its_pages,
+                    ids_that_are_named_in_any_order_are_met_once, what_is_deleted_of_many_leaves_what_runs,
+                    all_that_are_old_are_pruned;
                 prune: each_state_has_its_own_retention, a_limit_bounds_one_call, a_retried_job_is_not_pruned,
                     live_jobs_are_never_pruned;
                 pause: a_paused_queue_gives_nothing, settings_of_a_queue_are_listed, running_jobs_go_on_in_a_pause;

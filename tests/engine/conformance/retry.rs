@@ -64,6 +64,15 @@ pub fn a_taken_key_refuses_and_names_its_holder(on: &dyn Fixture) {
     }
 }
 
+pub fn of_two_that_have_one_key_the_first_takes_it(on: &dyn Fixture) {
+    let [first, second] = [(); 2].map(|()| on.finished(State::Discarded, unique_job("k", IgnoreNew)));
+    let other = on.finished(State::Discarded, new_job());
+    let replies = on.store().retry(&Filter::default()).unwrap();
+    let taken = Retried::KeyTaken { id: second.id, holder: first.id };
+    assert_eq!(replies, [Retried::Done(first.id), taken, Retried::Done(other.id)]);
+    assert_eq!(on.get(second.id), second);
+}
+
 pub fn a_free_key_is_taken_back(on: &dyn Fixture) {
     let job = on.finished(State::Completed, unique_job("k", IgnoreNew));
     on.store().retry(&ids(&[job.id])).unwrap();

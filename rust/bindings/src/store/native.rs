@@ -9,6 +9,7 @@ use zjobs_engine::job::NewJob;
 use zjobs_engine::outcome::Ack;
 use zjobs_engine::state::State;
 use zjobs_engine::store::memory::{MemoryConfig, MemoryStore as EngineStore};
+use zjobs_engine::store::pages::{self, PAGE};
 use zjobs_engine::store::{Claim, CronEntry, CronTick, Filter, Heartbeat, Paused, Report, Retention, Subscriber};
 use zjobs_engine::sync::Mutex;
 use zjobs_engine::{Result, Store, limits};
@@ -171,18 +172,18 @@ impl NativeStore {
 
     /// *cancel*: waiting jobs are cancelled, running ones asked to stop.
     fn cancel(&self, filter: &Bound<'_, PyAny>) -> PyResult<Py<PyList>> {
-        self.by_filter(filter, |store, filter| store.cancel(filter))
+        self.by_filter(filter, |store, filter| pages::cancel(store, filter, PAGE))
     }
 
     /// *retry*: starts jobs again.
     fn retry(&self, filter: &Bound<'_, PyAny>) -> PyResult<Py<PyList>> {
-        self.by_filter(filter, |store, filter| store.retry(filter))
+        self.by_filter(filter, |store, filter| pages::retry(store, filter, PAGE))
     }
 
     /// Deletes jobs that do not run; returns how many.
     fn delete(&self, py: Python<'_>, filter: &Bound<'_, PyAny>) -> PyResult<usize> {
         let filter = Filter::from_python(filter)?;
-        self.call(py, |store| store.delete(&filter))
+        self.call(py, |store| pages::delete(store, &filter, PAGE))
     }
 
     /// *prune*: deletes final jobs older than their retention; returns how many.
@@ -196,7 +197,7 @@ impl NativeStore {
     fn delete_completed(&self, py: Python<'_>, older_than: &Bound<'_, PyAny>) -> PyResult<usize> {
         let completed = Some(seconds("older_than", older_than)?);
         let retention = Retention { completed, cancelled: None, discarded: None };
-        self.call(py, |store| store.prune(&retention, usize::MAX))
+        self.call(py, |store| pages::prune(store, &retention, PAGE))
     }
 
     /// *pause*: nothing is claimed from the queue until it is resumed.

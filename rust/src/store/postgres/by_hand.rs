@@ -1,5 +1,6 @@
 //! *cancel*, *retry*, deletion, *prune*, *pause* and *resume*: what people do, and what age does. In a transaction each.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -70,24 +71,37 @@ pub(super) async fn cancel(session: &Session, filter: &Filter) -> Verb<(Vec<Canc
 
 pub(super) async fn retry(session: &Session, filter: &Filter) -> Verb<(Vec<Retried>, Vec<Signal>)> {
     let rests = |state| !matches!(state, State::Available | State::Executing);
-    let (mut retried, mut news) = (Vec::new(), Vec::new());
-    for job in pick(session, filter, rests).await? {
-        if let Some(key) = &job.unique_key {
-            let holder = session.query(sql::find_key, &[(key, Type::TEXT)]).await?;
-            let holder = holder.first().map(|row| row.try_get(0).map(JobId)).transpose()?;
-            if let Some(holder) = holder.filter(|holder| *holder != job.id) {
-                retried.push(Retried::KeyTaken { id: job.id, holder });
-                continue;
-            }
+    let found = pick(session, filter, rests).await?;
+    let mut holders = holders(session, &found).await?;
+    let (mut retried, mut news, mut free) = (Vec::new(), Vec::new(), Vec::new());
+    for job in found {
+        // Of two that match and have the same key the first takes it.
+        let holder = job.unique_key.map(|key| *holders.entry(key).or_insert(job.id)).filter(|holder| *holder != job.id);
+        if let Some(holder) = holder {
+            retried.push(Retried::KeyTaken { id: job.id, holder });
+            continue;
         }
-        session.execute(sql::retry, &[(&vec![job.id.0], Type::INT8_ARRAY)]).await?;
+        free.push(job.id.0);
         retried.push(Retried::Done(job.id));
         let ready = Signal::Ready(job.queue);
         if !news.contains(&ready) {
             news.push(ready);
         }
     }
+    if !free.is_empty() {
+        session.execute(sql::retry, &[(&free, Type::INT8_ARRAY)]).await?;
+    }
     Ok((retried, news))
+}
+
+/// The live jobs that have the unique keys of these.
+async fn holders(session: &Session, picked: &[Picked]) -> Verb<HashMap<String, JobId>> {
+    let keys: Vec<&str> = picked.iter().filter_map(|job| job.unique_key.as_deref()).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = session.query(sql::find_keys, &[(&keys, Type::TEXT_ARRAY)]).await?;
+    found.iter().map(|row| Ok((row.try_get(0)?, JobId(row.try_get(1)?)))).collect()
 }
 
 pub(super) async fn delete(session: &Session, filter: &Filter) -> Verb<usize> {
