@@ -23,7 +23,18 @@ def opened(url, **settings):
 
 
 # It is no part of what a developer must have; PostgreSQL itself is started always.
-@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
+NEEDS_POOLER = pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
+SEE = """
+CREATE TABLE seen (verb text, level text);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO public.seen VALUES (TG_OP, current_setting('transaction_isolation'));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON zjobs.jobs FOR EACH ROW EXECUTE FUNCTION see();
+"""
+
+
+@NEEDS_POOLER
 @pytest.mark.parametrize(
     "told",
     [
@@ -55,6 +66,28 @@ def test_everything_works_behind_a_pooler_that_lends_sessions(server, schema, ev
         assert jobs.count_by_state()[zjobs.JobState.COMPLETED] == 11
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(f"SET client_min_messages = error; DROP SCHEMA {schema} CASCADE")
+
+
+@NEEDS_POOLER
+def test_work_behind_a_pooler_is_read_committed_too_where_the_server_would_be_stricter():
+    with (
+        postgres_server.running(settings={"default_transaction_isolation": "serializable"}) as strict,
+        postgres_server.pooler(strict) as port,
+        psycopg.connect(strict.url, autocommit=True) as admin,
+    ):
+        jobs = opened(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        admin.execute(SEE)
+
+        @jobs.worker
+        def act(n: int) -> None: ...
+
+        act.enqueue(1)
+        act.options(unique_key="k").enqueue(2)
+        jobs.enqueue_many([("act", {"n": 3})])
+        assert jobs.drain() == {zjobs.JobState.COMPLETED: 3}
+        seen = admin.execute("SELECT DISTINCT verb, level FROM seen ORDER BY 1").fetchall()
+        assert seen == [("INSERT", "read committed"), ("UPDATE", "read committed")]
+        assert admin.execute("SHOW transaction_isolation").fetchone() == ("serializable",)
 
 
 def test_a_leader_that_has_become_read_only_is_left_for_the_one_that_can_be_written(server):
