@@ -1,6 +1,9 @@
 """Memory, threads, files and connections are bounded, however often a supervisor starts and stops (I-36, F-24)."""
 
 import gc
+import subprocess
+import sys
+import textwrap
 import threading
 
 import psutil
@@ -107,3 +110,25 @@ def test_a_supervisor_holds_as_many_connections_as_it_says_whatever_its_threads_
         for thread in threads:
             thread.join()
     assert 1 <= most <= 4
+
+
+def test_what_is_done_by_hand_to_large_jobs_needs_no_memory_for_what_is_in_them(url):
+    # In a process of its own: the peak of one that has run other tests says nothing.
+    code = """
+        import resource, sys, zjobs
+        jobs = zjobs.Supervisor(sys.argv[1])
+        for number in range(100):
+            jobs.enqueue("w", {"text": "x" * 999_000})
+
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+        before = peak()
+        for verb in (jobs.cancel_many, jobs.retry_many, jobs.delete_many):
+            assert verb(queue="default") == 100
+        print(peak() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), url]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    # 95 MiB are in them; a connection to SQLite keeps up to 16 of pages.
+    assert grown < 40

@@ -20,7 +20,7 @@ pub mod sqlite {
     queries! { "sqlite":
         ack, ask, bury, cancel, claim, complete, count, counts, cron, crons, delete, delete_cron, delete_ticks, depart, enqueue,
         errors, find_key, forget_nodes, forget_ticks, get, heartbeat, held, list, list_newest, next_due, node, node_id, nodes,
-        orphans, outdated, peek, prunable, prune, queues, register, report, rescue, retire, retry, save_cron, set_cron_paused,
+        orphans, outdated, peek, pick, pick_newest, prunable, prune, queues, register, report, rescue, retire, retry, save_cron, set_cron_paused,
         settings, stage, take_key, tick, ticked, why,
     }
 

@@ -45,7 +45,6 @@ use crate::error::{Error, Result};
 use crate::failpoint::{Hand, Step as Moment};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Ack;
-use crate::state::State;
 use crate::store::subscribers::Subscribers;
 use crate::store::{
     Acked, Cancelled, Claim, CronEntry, CronRow, CronTick, Enqueued, Filter, Heartbeat, NodeRow, Paused, Pulse,
@@ -476,11 +475,11 @@ impl Store for SqliteStore {
 
     fn get(&self, ids: &[JobId]) -> Result<Vec<Job>> {
         let filter = Filter { ids: Some(ids.to_vec()), ..Filter::default() };
-        self.look(|connection| reads::matching(connection, &filter, |_: State| true))
+        self.look(|connection| reads::list(connection, &filter))
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
-        self.read(|connection| reads::matching(connection, filter, |_: State| true))
+        self.read(|connection| reads::list(connection, filter))
     }
 
     fn count(&self, filter: &Filter) -> Result<u64> {

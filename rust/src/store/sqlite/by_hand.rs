@@ -18,7 +18,7 @@ impl Transaction<'_> {
     pub(super) fn cancel(&mut self, filter: &Filter) -> Verb<Vec<Cancelled>> {
         let mut cancelled = Vec::new();
         let mut asked = Vec::new();
-        for job in reads::matching(self.connection, filter, State::is_live)? {
+        for job in reads::pick(self.connection, filter, State::is_live)? {
             if self.cancel_waiting(job.id)? {
                 cancelled.push(Cancelled::Done(job.id));
             } else {
@@ -46,9 +46,9 @@ impl Transaction<'_> {
     pub(super) fn retry(&mut self, filter: &Filter) -> Verb<Vec<Retried>> {
         let rests = |state| !matches!(state, State::Available | State::Executing);
         let mut retried = Vec::new();
-        for job in reads::matching(self.connection, filter, rests)? {
+        for job in reads::pick(self.connection, filter, rests)? {
             let id = job.id;
-            let holder = match &job.details().unique_key {
+            let holder = match &job.unique_key {
                 Some(key) => self.holder(key)?.filter(|holder| *holder != id),
                 None => None,
             };
@@ -65,7 +65,7 @@ impl Transaction<'_> {
 
     pub(super) fn delete(&mut self, filter: &Filter) -> Verb<usize> {
         let mut deleted = 0;
-        for job in reads::matching(self.connection, filter, |state| state != State::Executing)? {
+        for job in reads::pick(self.connection, filter, |state| state != State::Executing)? {
             deleted += self.connection.prepare_cached(sql::delete)?.execute(named_params! {":id": job.id.0})?;
         }
         if deleted > 0 {

@@ -1,8 +1,9 @@
 //! Reads, and the one matcher of filters that reads and bulk verbs share.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, Name, NodeId};
@@ -37,14 +38,45 @@ fn with_node(connection: &Connection, job: Job, number: Option<i64>) -> Verb<Job
     Ok(Job { node: Some(id.optional()?.unwrap_or(NodeId(0))), ..job })
 }
 
-/// The jobs that match the filter and whose state is one of `states`, in the filter's order, up to its limit.
-pub(super) fn matching(connection: &Connection, filter: &Filter, states: impl Fn(State) -> bool) -> Verb<Vec<Job>> {
-    let mask = mask(filter, states);
-    let mut left = filter.limit.unwrap_or(usize::MAX);
+/// The jobs that match, in the filter's order, up to its limit.
+pub(super) fn list(connection: &Connection, filter: &Filter) -> Verb<Vec<Job>> {
     let statement = match filter.order {
         Order::OldestFirst => sql::list,
         Order::NewestFirst => sql::list_newest,
     };
+    let found = matching(connection, filter, |_| true, statement, rows::job)?;
+    found.into_iter().map(|(job, node)| with_node(connection, job, node)).collect()
+}
+
+/// What changes by hand must know of a job.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) id: JobId,
+    pub(super) queue: Name,
+    pub(super) unique_key: Option<String>,
+}
+
+/// The jobs that match the filter and whose state is one of `states`, in the filter's order, up to its limit.
+pub(super) fn pick(connection: &Connection, filter: &Filter, states: impl Fn(State) -> bool) -> Verb<Vec<Picked>> {
+    let statement = match filter.order {
+        Order::OldestFirst => sql::pick,
+        Order::NewestFirst => sql::pick_newest,
+    };
+    matching(connection, filter, states, statement, |row| {
+        let unique_key = rows::text(row, 2)?.map(Cow::into_owned);
+        Ok(Picked { id: JobId(row.get(0)?), queue: rows::name(row, 1)?, unique_key })
+    })
+}
+
+fn matching<T>(
+    connection: &Connection,
+    filter: &Filter,
+    states: impl Fn(State) -> bool,
+    statement: &str,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Verb<Vec<T>> {
+    let mask = mask(filter, states);
+    let mut left = filter.limit.unwrap_or(usize::MAX);
     let mut statement = connection.prepare_cached(statement)?;
     let mut found = Vec::new();
     for (first, last) in spans(filter) {
@@ -62,7 +94,7 @@ pub(super) fn matching(connection: &Connection, filter: &Filter, states: impl Fn
                 ":tags": json::tags_text(&filter.tags),
                 ":limit": i64::try_from(left).unwrap_or(i64::MAX),
             },
-            rows::job,
+            &read,
         )?;
         let before = found.len();
         for row in rows {
@@ -70,7 +102,7 @@ pub(super) fn matching(connection: &Connection, filter: &Filter, states: impl Fn
         }
         left -= found.len() - before;
     }
-    found.into_iter().map(|(job, node)| with_node(connection, job, node)).collect()
+    Ok(found)
 }
 
 pub(super) fn count(connection: &Connection, filter: &Filter) -> Verb<u64> {
