@@ -29,12 +29,14 @@ pub(crate) fn run(data: &[u8]) {
             let parts = told.into_iter().flat_map(|part| if let Signal::Cancel(ids) = part { ids } else { Vec::new() });
             assert_eq!(parts.collect::<Vec<_>>(), ids, "an id is lost on the way");
         }
-        Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned => assert_eq!(told, [signal]),
+        Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned | Signal::Leaving => {
+            assert_eq!(told, [signal]);
+        }
     }
 }
 
 fn signal(u: &mut Unstructured<'_>) -> arbitrary::Result<Signal> {
-    Ok(match u.int_in_range(0..=5)? {
+    Ok(match u.int_in_range(0..=6)? {
         0 => Signal::Ready(words::queue(u)?),
         1 => Signal::Due(Timestamp(u.arbitrary()?)),
         2 => {
@@ -43,6 +45,7 @@ fn signal(u: &mut Unstructured<'_>) -> arbitrary::Result<Signal> {
         }
         3 => Signal::Control(words::queue(u)?),
         4 => Signal::Settled,
+        5 => Signal::Leaving,
         _ => Signal::Orphaned,
     })
 }

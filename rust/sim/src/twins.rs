@@ -109,7 +109,12 @@ impl Twins {
 fn spread(signals: &[Signal]) -> Vec<Signal> {
     let one = |signal: &Signal| match signal {
         Signal::Cancel(ids) => ids.iter().map(|id| Signal::Cancel(vec![*id])).collect(),
-        other @ (Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Settled | Signal::Orphaned) => {
+        other @ (Signal::Ready(_)
+        | Signal::Due(_)
+        | Signal::Control(_)
+        | Signal::Settled
+        | Signal::Orphaned
+        | Signal::Leaving) => {
             vec![other.clone()]
         }
     };

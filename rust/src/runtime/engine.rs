@@ -65,6 +65,7 @@ impl Engine {
             heartbeat_alarm: Arc::default(),
             rescue_alarm: Arc::default(),
             orphaned: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             claiming: config.queues.iter().map(|_| AtomicU32::new(0)).collect(),
             claims: OpenClaims::new(config.queues.len()),
             outage: Arc::default(),

@@ -46,6 +46,10 @@ impl Subscriber for Notifier {
                 shared.orphaned.store(true, Ordering::Release);
                 shared.rescue_alarm.ring();
             }
+            Signal::Leaving => {
+                shared.leaving.store(true, Ordering::Release);
+                shared.rescue_alarm.ring();
+            }
         }
     }
 }

@@ -47,9 +47,10 @@ impl Role for Rescuer {
 
     fn tick(&mut self, now: Now, store: &dyn Store) -> Result<Wake> {
         let config = &self.shared.config;
-        if self.shared.orphaned.swap(false, Ordering::AcqRel) {
+        let has_ended = self.shared.orphaned.swap(false, Ordering::AcqRel);
+        if self.shared.leaving.swap(false, Ordering::AcqRel) {
             self.last = now.moment + config.departure + MARGIN;
-            if let Some(again) = self.again.filter(|again| *again > now.moment) {
+            if let Some(again) = self.again.filter(|again| *again > now.moment && !has_ended) {
                 // Whoever ends says so again and again: one look for each word would be too many.
                 return Ok(Wake::At(again.min(self.routine)));
             }
@@ -116,12 +117,15 @@ mod tests {
     use crate::store::{Signal, Subscriber};
     use crate::telemetry::Silent;
 
+    fn engine(clock: &Arc<Manual>, store: &Arc<MemoryStore>) -> Engine {
+        let random = fastrand::Rng::with_seed(1);
+        Engine::new(store.clone(), Config::default(), clock.clone(), Arc::new(Silent), random).unwrap()
+    }
+
     #[test]
     fn who_hears_that_a_node_ends_looks_at_once_and_again_when_its_grace_is_over() {
-        let clock = Arc::new(Manual::default());
-        let random = fastrand::Rng::with_seed(1);
-        let store = Arc::new(MemoryStore::default());
-        let engine = Engine::new(store.clone(), Config::default(), clock.clone(), Arc::new(Silent), random).unwrap();
+        let (clock, store) = (Arc::new(Manual::default()), Arc::new(MemoryStore::default()));
+        let engine = engine(&clock, &store);
         let Config { rescue: routine, departure, .. } = Config::default();
         let mut rescuer = Rescuer::new(engine.shared.clone());
         let wakes_after = |rescuer: &mut Rescuer| match rescuer.tick(Now::read(&*clock), &*store).unwrap() {
@@ -129,17 +133,35 @@ mod tests {
             Wake::OnAlarm => panic!("it looks by itself"),
         };
         assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (routine, routine / 4));
-        Notifier::new(&engine.shared).signal(&Signal::Orphaned);
+        Notifier::new(&engine.shared).signal(&Signal::Leaving);
         assert!(engine.shared.rescue_alarm.take());
         let soon = departure + MARGIN;
         assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (soon, Duration::ZERO));
         clock.advance(soon / 2);
         assert_eq!(wakes_after(&mut rescuer), soon / 2, "another look in between forgets nothing");
-        Notifier::new(&engine.shared).signal(&Signal::Orphaned);
+        Notifier::new(&engine.shared).signal(&Signal::Leaving);
         assert_eq!(wakes_after(&mut rescuer), soon / 2, "those who end later do not put it off");
         clock.advance(soon / 2);
         assert_eq!(wakes_after(&mut rescuer), soon / 2, "the second one's grace is not over");
         clock.advance(soon / 2);
         assert_eq!((wakes_after(&mut rescuer), rescuer.slack()), (routine, routine / 4));
+    }
+
+    #[test]
+    fn each_node_that_has_ended_is_looked_for_at_once_also_while_others_say_that_they_end() {
+        let (clock, store) = (Arc::new(Manual::default()), Arc::new(MemoryStore::default()));
+        let engine = engine(&clock, &store);
+        let mut rescuer = Rescuer::new(engine.shared.clone());
+        let mut looks_at = |signal| {
+            clock.advance(MARGIN);
+            Notifier::new(&engine.shared).signal(&signal);
+            assert!(engine.shared.rescue_alarm.take());
+            let now = Now::read(&*clock);
+            rescuer.tick(now, &*store).unwrap();
+            // The next look that nobody asks for is as far from this one as it may be.
+            rescuer.routine == now.moment + Config::default().rescue
+        };
+        let heard = [Signal::Orphaned, Signal::Orphaned, Signal::Leaving, Signal::Leaving, Signal::Orphaned];
+        assert_eq!(heard.map(&mut looks_at), [true, true, true, false, true]);
     }
 }

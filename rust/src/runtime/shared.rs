@@ -38,8 +38,10 @@ pub struct Shared {
     pub(crate) claim_alarm: Arc<Alarm>,
     pub(crate) heartbeat_alarm: Arc<Alarm>,
     pub(crate) rescue_alarm: Arc<Alarm>,
-    /// A node has ended or will soon; the rescuer has not looked since.
+    /// A node has ended; the rescuer has not looked since.
     pub(crate) orphaned: AtomicBool,
+    /// A node has said that it ends; the rescuer has not heard it yet.
+    pub(crate) leaving: AtomicBool,
     pub(crate) claiming: Vec<AtomicU32>,
     pub(crate) claims: OpenClaims,
     pub(crate) outage: Arc<Outage>,

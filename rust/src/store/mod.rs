@@ -186,8 +186,10 @@ pub enum Signal {
     Control(Name),
     /// Jobs have reached a final state.
     Settled,
-    /// A node may have ended: its jobs wait to be rescued.
+    /// A node has ended: its jobs wait to be rescued.
     Orphaned,
+    /// A node ends: its jobs wait to be rescued when its grace is over. It says so again and again.
+    Leaving,
 }
 
 /// The reply to one enqueued job.

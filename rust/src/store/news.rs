@@ -21,13 +21,20 @@ impl News {
         match signal {
             Signal::Settled => Vec::new(),
             Signal::Cancel(ids) => ids.chunks(IDS).map(|ids| Self(Signal::Cancel(ids.to_vec()))).collect(),
-            Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned => vec![Self(signal.clone())],
+            Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned | Signal::Leaving => {
+                vec![Self(signal.clone())]
+            }
         }
     }
 
     /// A neighbour has ended.
     pub(crate) const fn orphaned() -> Self {
         Self(Signal::Orphaned)
+    }
+
+    /// This node ends.
+    pub(crate) const fn leaving() -> Self {
+        Self(Signal::Leaving)
     }
 
     /// The signal.
@@ -45,6 +52,7 @@ impl News {
             }
             Signal::Control(queue) => format!("control {queue}"),
             Signal::Orphaned => "orphaned".to_owned(),
+            Signal::Leaving => "leaving".to_owned(),
             Signal::Settled => String::new(),
         }
     }
@@ -59,6 +67,7 @@ impl News {
             "cancel" => Signal::Cancel(rest.split(' ').map(|id| id.parse().map(JobId)).collect::<Result<_, _>>().ok()?),
             "control" => Signal::Control(Name::queue(rest).ok()?),
             "orphaned" => Signal::Orphaned,
+            "leaving" => Signal::Leaving,
             _ => return None,
         };
         Some(Self(signal))
@@ -80,6 +89,7 @@ mod tests {
             Signal::Cancel(ids),
             Signal::Control(queue),
             Signal::Orphaned,
+            Signal::Leaving,
         ];
         for news in signals.iter().flat_map(News::of) {
             let line = news.line();

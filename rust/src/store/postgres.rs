@@ -424,7 +424,7 @@ impl Store for PostgresStore {
             if !grace.is_zero() {
                 // Its jobs are to be taken when the grace after its last word is over, and not when somebody happens to
                 // look: so each word is told.
-                self.ear.tell_on(session, &News::orphaned()).await;
+                self.ear.tell_on(session, &News::leaving()).await;
             }
             Ok(())
         })

@@ -38,7 +38,7 @@ impl Subscribers {
             let heard = |signal: &Signal| match signal {
                 Signal::Ready(_) => one.attention.hears_ready(),
                 Signal::Settled => one.attention.hears_settled(),
-                Signal::Due(_) | Signal::Cancel(_) | Signal::Control(_) | Signal::Orphaned => true,
+                Signal::Due(_) | Signal::Cancel(_) | Signal::Control(_) | Signal::Orphaned | Signal::Leaving => true,
             };
             news.iter().any(heard).then(|| one.subscriber.upgrade()).flatten()
         };

@@ -83,7 +83,7 @@ impl PyListener {
             Signal::Cancel(ids) => listener.call_method1("cancel", (ids.iter().map(|id| id.0).collect::<Vec<_>>(),)),
             Signal::Control(queue) => listener.call_method1("control", (queue.as_str(),)),
             Signal::Settled => listener.call_method0("settled"),
-            Signal::Orphaned => listener.call_method0("orphaned"),
+            Signal::Orphaned | Signal::Leaving => listener.call_method0("orphaned"),
         }
         .map(drop)
     }
