@@ -121,7 +121,7 @@ class Control:
     def cancel_many(self, **which: Unpack[Which]) -> int:
         """Cancels all jobs that match and are not final; says how many.
 
-        Ten thousand at a time: when it fails, those before are cancelled, and it can be called again.
+        The stores of zjobs take ten thousand at a time: when it fails, those before are cancelled; call it again.
         """
         return len(self._store.cancel(_chosen(which)))
 
@@ -145,7 +145,7 @@ class Control:
     def retry_many(self, **which: Unpack[Which]) -> int:
         """Starts all jobs that match again, but for running ones; says how many.
 
-        Ten thousand at a time: when it fails, those before are started, and it can be called again.
+        The stores of zjobs take ten thousand at a time: when it fails, those before are started; call it again.
         """
         return sum(reply.holder is None for reply in self._store.retry(_chosen(which)))
 
@@ -164,12 +164,15 @@ class Control:
     def delete_many(self, **which: Unpack[Which]) -> int:
         """Deletes all jobs that match and do not run; says how many.
 
-        Ten thousand at a time: when it fails, those before are gone, and it can be called again.
+        The stores of zjobs take ten thousand at a time: when it fails, those before are gone; call it again.
         """
         return self._store.delete(_chosen(which))
 
     def delete_completed(self, older_than: Seconds) -> int:
-        """Deletes completed jobs that finished longer ago than this; says how many."""
+        """Deletes completed jobs that finished longer ago than this; says how many.
+
+        Some at a time, as `delete_many`.
+        """
         return self._store.delete_completed(older_than)
 
     def prune(self) -> int:

@@ -51,7 +51,8 @@ macro_rules! conformance {
                     final_jobs_are_left_alone, a_cancelled_job_never_starts, a_limit_counts_what_can_be_cancelled;
                 retry: every_resting_state_becomes_available, used_up_attempts_get_one_more,
                     marks_of_the_past_are_cleared, a_taken_key_refuses_and_names_its_holder,
-                    of_two_that_have_one_key_the_first_takes_it, a_free_key_is_taken_back, running_and_available_jobs_are_left_alone,
+                    of_two_that_have_one_key_the_first_takes_it, a_free_key_is_taken_back,
+                    running_and_available_jobs_are_left_alone,
                     jobs_that_do_not_run_can_be_deleted, a_deleted_job_frees_its_key;
                 pages: a_cancel_reaches_all_that_match_and_no_other, a_retry_keeps_order_and_limit_over_its_pages,
                     ids_that_are_named_in_any_order_are_met_once, what_is_deleted_of_many_leaves_what_runs,
