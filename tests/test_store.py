@@ -303,7 +303,7 @@ def test_a_store_may_be_dropped_while_it_tells_its_listeners_of_others(kind, run
 
             def settled(self): ...
 
-            orphaned = settled
+            orphaned = missed = settled
 
         over = threading.Event()
 

@@ -650,3 +650,5 @@ class Signals:
         """Jobs have reached a final state."""
     def orphaned(self) -> None:
         """A node may have ended: its jobs wait to be rescued."""
+    def missed(self) -> None:
+        """Others may have told something that could not be heard: look for everything now."""

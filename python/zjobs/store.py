@@ -116,6 +116,10 @@ class Listener(Protocol):
         """A node may have ended: its jobs wait to be rescued."""
         ...
 
+    def missed(self) -> None:
+        """Others may have told something that could not be heard: look for everything now."""
+        ...
+
 
 class Store(ABC):
     """A store of jobs: one method per verb, each about many jobs at once.

@@ -282,19 +282,24 @@ def test_a_worker_goes_on_after_cuts_and_after_the_server_was_killed(server, url
     assert client.count() == 150
 
 
-def test_a_listener_that_is_lost_delays_a_job_by_a_poll_at_most_and_listens_again(server, url):
-    jobs = zjobs.Supervisor(url, poll_interval_ms=500)
+def test_a_listener_that_is_lost_listens_again_and_what_came_meanwhile_is_found_long_before_the_next_poll(server, url):
+    jobs = zjobs.Supervisor(url, poll_interval_ms=10 * 1000 * SOON)
+    done = threading.Semaphore(0)
 
     @jobs.worker
-    def act() -> None: ...
+    def act() -> None:
+        done.release()
 
     listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
     with jobs, psycopg.connect(server.url, autocommit=True) as admin:
         client = zjobs.Supervisor(url)
         deadline = time.monotonic() + SOON
-        while not (before := admin.execute(listening).fetchall()):
+        while not (found := admin.execute(listening).fetchall()):
             assert time.monotonic() < deadline
-        admin.execute("SELECT pg_terminate_backend(%s)", before[0])
-        assert jobs.wait(client.enqueue("act"), SOON).state is zjobs.JobState.COMPLETED
-        while not (after := admin.execute(listening).fetchall()) or after == before:
-            assert time.monotonic() < deadline
+        admin.execute("SELECT pg_terminate_backend(%s)", found[0])
+        client.enqueue("act")
+        client.enqueue("act", schedule_in=0.1)
+        assert done.acquire(timeout=SOON)
+        assert done.acquire(timeout=SOON), "it was not found"
+        client.enqueue("act", schedule_in=0.1)
+        assert done.acquire(timeout=SOON), "it was not heard of"

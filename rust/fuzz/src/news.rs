@@ -24,7 +24,7 @@ pub(crate) fn run(data: &[u8]) {
         told.push(news.signal());
     }
     match signal {
-        Signal::Settled => assert!(told.is_empty()),
+        Signal::Settled | Signal::Missed => assert!(told.is_empty()),
         Signal::Cancel(ids) => {
             let parts = told.into_iter().flat_map(|part| if let Signal::Cancel(ids) = part { ids } else { Vec::new() });
             assert_eq!(parts.collect::<Vec<_>>(), ids, "an id is lost on the way");
@@ -36,7 +36,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn signal(u: &mut Unstructured<'_>) -> arbitrary::Result<Signal> {
-    Ok(match u.int_in_range(0..=6)? {
+    Ok(match u.int_in_range(0..=7)? {
         0 => Signal::Ready(words::queue(u)?),
         1 => Signal::Due(Timestamp(u.arbitrary()?)),
         2 => {
@@ -46,6 +46,7 @@ fn signal(u: &mut Unstructured<'_>) -> arbitrary::Result<Signal> {
         3 => Signal::Control(words::queue(u)?),
         4 => Signal::Settled,
         5 => Signal::Leaving,
+        6 => Signal::Missed,
         _ => Signal::Orphaned,
     })
 }

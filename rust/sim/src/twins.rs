@@ -114,7 +114,8 @@ fn spread(signals: &[Signal]) -> Vec<Signal> {
         | Signal::Control(_)
         | Signal::Settled
         | Signal::Orphaned
-        | Signal::Leaving) => {
+        | Signal::Leaving
+        | Signal::Missed) => {
             vec![other.clone()]
         }
     };

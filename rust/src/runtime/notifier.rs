@@ -50,6 +50,31 @@ impl Subscriber for Notifier {
                 shared.leaving.store(true, Ordering::Release);
                 shared.rescue_alarm.ring();
             }
+            Signal::Missed => shared.look_anew(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Manual;
+    use crate::runtime::config::Config;
+    use crate::runtime::engine::Engine;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::Silent;
+
+    #[test]
+    fn who_may_have_missed_something_looks_for_all_that_others_tell_of() {
+        let (clock, store) = (Arc::new(Manual::default()), Arc::new(MemoryStore::default()));
+        let random = fastrand::Rng::with_seed(1);
+        let engine = Engine::new(store, Config::default(), clock, Arc::new(Silent), random).unwrap();
+        let shared = &engine.shared;
+        let agenda = shared.agenda.alarm();
+        let rung =
+            || [&shared.claim_alarm, &agenda, &shared.heartbeat_alarm, &shared.rescue_alarm].map(|one| one.take());
+        assert_eq!(rung(), [false; 4]);
+        Notifier::new(shared).signal(&Signal::Missed);
+        assert_eq!(rung(), [true; 4], "jobs that wait, jobs that are due, cancels and queues, the dead");
     }
 }

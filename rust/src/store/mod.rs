@@ -190,6 +190,8 @@ pub enum Signal {
     Orphaned,
     /// A node ends: its jobs wait to be rescued when its grace is over. It says so again and again.
     Leaving,
+    /// Others may have told something that could not be heard.
+    Missed,
 }
 
 /// The reply to one enqueued job.

@@ -15,11 +15,11 @@ const IDS: usize = 40;
 pub struct News(Signal);
 
 impl News {
-    /// What the others are told of a signal: nothing of jobs that have settled, since whoever waits for one looks by
-    /// itself, and a busy worker would wake everybody all the time.
+    /// What the others are told of a signal: nothing of what was missed here, or of jobs that have settled, since whoever
+    /// waits for one looks by itself, and a busy worker would wake everybody all the time.
     pub fn of(signal: &Signal) -> Vec<Self> {
         match signal {
-            Signal::Settled => Vec::new(),
+            Signal::Settled | Signal::Missed => Vec::new(),
             Signal::Cancel(ids) => ids.chunks(IDS).map(|ids| Self(Signal::Cancel(ids.to_vec()))).collect(),
             Signal::Ready(_) | Signal::Due(_) | Signal::Control(_) | Signal::Orphaned | Signal::Leaving => {
                 vec![Self(signal.clone())]
@@ -53,7 +53,7 @@ impl News {
             Signal::Control(queue) => format!("control {queue}"),
             Signal::Orphaned => "orphaned".to_owned(),
             Signal::Leaving => "leaving".to_owned(),
-            Signal::Settled => String::new(),
+            Signal::Settled | Signal::Missed => String::new(),
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
             assert!(line.len() <= LONGEST, "{}", line.len());
             assert_eq!(News::read(line.as_bytes()), Some(news));
         }
-        assert!(News::of(&Signal::Settled).is_empty());
+        assert!([Signal::Settled, Signal::Missed].iter().flat_map(News::of).next().is_none());
     }
 
     proptest! {

@@ -38,7 +38,12 @@ impl Subscribers {
             let heard = |signal: &Signal| match signal {
                 Signal::Ready(_) => one.attention.hears_ready(),
                 Signal::Settled => one.attention.hears_settled(),
-                Signal::Due(_) | Signal::Cancel(_) | Signal::Control(_) | Signal::Orphaned | Signal::Leaving => true,
+                Signal::Due(_)
+                | Signal::Cancel(_)
+                | Signal::Control(_)
+                | Signal::Orphaned
+                | Signal::Leaving
+                | Signal::Missed => true,
             };
             news.iter().any(heard).then(|| one.subscriber.upgrade()).flatten()
         };

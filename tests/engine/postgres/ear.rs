@@ -53,3 +53,36 @@ fn who_hears_of_another_process_may_call_the_store_and_hears_the_next_news_too()
     drop((subscriber, curious, other));
     Beside::new().run(&format!("SET client_min_messages = error; DROP SCHEMA {schema} CASCADE"));
 }
+
+/// Notes when it was told that it may have missed something.
+struct Forgetful(Mutex<Sender<()>>);
+
+impl Subscriber for Forgetful {
+    fn signal(&self, signal: &Signal) {
+        if *signal == Signal::Missed {
+            self.0.lock().send(()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_begins_to_listen_and_who_listens_again_is_told_that_something_may_have_been_missed() {
+    let schema = fresh_schema();
+    let (missed, told) = channel();
+    let store = PostgresStore::open(config(&schema)).unwrap();
+    let subscriber: Arc<dyn Subscriber> = Arc::new(Forgetful(Mutex::new(missed)));
+    store.subscribe(Arc::downgrade(&subscriber));
+    let beat =
+        Heartbeat { node: ALICE, name: "host".into(), pid: 42, ttl: LONG, queues: Vec::new(), holds: Vec::new() };
+    store.heartbeat(&beat).unwrap();
+    told.recv_timeout(LONG).expect("it begins to listen, and is told nothing");
+    let beside = Beside::new();
+    for _ in 0..3 {
+        let ended =
+            format!("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE query LIKE 'LISTEN%{schema}%'");
+        assert_eq!(beside.texts(&ended), ["true"]);
+        told.recv_timeout(LONG).expect("it listens again, and is told nothing");
+    }
+    drop((subscriber, store));
+    beside.run(&format!("SET client_min_messages = error; DROP SCHEMA {schema} CASCADE"));
+}

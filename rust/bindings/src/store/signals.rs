@@ -64,6 +64,11 @@ impl Signals {
         self.tell(py, &Signal::Orphaned);
     }
 
+    /// Others may have told something that could not be heard.
+    fn missed(&self, py: Python<'_>) {
+        self.tell(py, &Signal::Missed);
+    }
+
     /// Whether nobody listens any more: the store may forget it.
     #[getter]
     fn gone(&self) -> bool {
@@ -84,6 +89,7 @@ impl PyListener {
             Signal::Control(queue) => listener.call_method1("control", (queue.as_str(),)),
             Signal::Settled => listener.call_method0("settled"),
             Signal::Orphaned | Signal::Leaving => listener.call_method0("orphaned"),
+            Signal::Missed => listener.call_method0("missed"),
         }
         .map(drop)
     }

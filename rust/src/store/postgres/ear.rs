@@ -1,7 +1,8 @@
 //! News between processes: NOTIFY after our own commits, LISTEN for those of others, on one connection and one thread.
 //!
 //! Correctness never rests on it: whoever hears nothing looks by itself. A notification is a hint, never an order: which
-//! jobs are to be cancelled is read from their rows. It is sent outside of the transaction that it tells of, and the same
+//! jobs are to be cancelled is read from their rows. Whoever begins to listen, or does so again, is told to look for what
+//! was missed. A notification is sent outside of the transaction that it tells of, and the same
 //! news at most once in a while: inside, it would take a lock that all commits of the cluster wait for.
 
 use std::future::poll_fn;
@@ -226,28 +227,39 @@ struct Listener {
 
 impl Listener {
     async fn run(&mut self, told: UnboundedSender<Signal>) {
-        let mut wait = FIRST_WAIT;
+        let mut wait = Duration::ZERO;
         loop {
-            let began = Instant::now();
-            if self.serve(&told).await.is_ok() || !self.witness.is_there() {
+            let mut lasted = Duration::ZERO;
+            if let Ok((session, connection)) = self.connect().await {
+                let began = Instant::now();
+                if self.serve(&session, connection, &told).await.is_ok() {
+                    return;
+                }
+                lasted = began.elapsed();
+            }
+            if !self.witness.is_there() {
                 return;
             }
-            if began.elapsed() > PROBE {
-                wait = FIRST_WAIT;
-            }
+            wait = next_wait(wait, lasted);
             sleep(wait.mul_f64(0.5 + self.random.f64() / 2.0)).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
+    async fn connect(&self) -> Result<(Session, Driven), Missed> {
+        let connected = timeout(self.patience, self.address.connect(Plans::Free, &self.dialect)).await;
+        connected.map_err(|_| Missed::Late)?
+    }
+
     /// Until the store is dropped; an error means that the connection was lost.
-    async fn serve(&mut self, told: &UnboundedSender<Signal>) -> Result<(), Missed> {
-        let connected =
-            timeout(self.patience, self.address.connect(Plans::Free, &self.dialect)).await.map_err(|_| Missed::Late)?;
-        let (session, connection) = connected?;
+    async fn serve(
+        &mut self,
+        session: &Session,
+        connection: Driven,
+        told: &UnboundedSender<Signal>,
+    ) -> Result<(), Missed> {
         let mut heard = forward(connection);
         if self.listens {
-            self.start_listening(&session).await?;
+            self.start_listening(session, told).await?;
         }
         let (mut tell_at, mut probe_at) = (Instant::now(), Instant::now() + PROBE);
         let mut echoed = true;
@@ -258,18 +270,18 @@ impl Listener {
                     Some(Command::Listen) if self.listens => {}
                     Some(Command::Listen) => {
                         self.listens = true;
-                        self.start_listening(&session).await?;
+                        self.start_listening(session, told).await?;
                     }
                     Some(Command::Tell) => self.has_news = true,
                 },
                 payload = heard.recv() => match payload {
                     None => return Err(Missed::Late),
-                    Some(payload) => echoed |= self.hear(&session, &payload, told).await?,
+                    Some(payload) => echoed |= self.hear(session, &payload, told).await?,
                 },
                 () = sleep_until(tell_at), if self.has_news => {
                     self.has_news = false;
                     let news = std::mem::take(&mut *self.waiting.lock());
-                    self.notify(&session, news.iter().map(News::line).collect()).await?;
+                    self.notify(session, news.iter().map(News::line).collect()).await?;
                     tell_at = Instant::now() + REST;
                 },
                 () = sleep_until(probe_at), if self.listens && session.kind() == Kind::Direct => {
@@ -277,7 +289,7 @@ impl Listener {
                         return Err(Missed::Late);
                     }
                     echoed = false;
-                    self.notify(&session, vec![PROBED.to_owned()]).await?;
+                    self.notify(session, vec![PROBED.to_owned()]).await?;
                     probe_at = Instant::now() + PROBE;
                 },
             }
@@ -285,11 +297,12 @@ impl Listener {
     }
 
     /// A pooler lends sessions: nothing can be heard through it, and everybody looks by themselves.
-    async fn start_listening(&self, session: &Session) -> Verb<()> {
-        match session.kind() {
-            Kind::Direct => session.script(&format!("LISTEN \"{}\"", self.dialect.channel())).await,
-            Kind::Pooled => Ok(()),
+    async fn start_listening(&self, session: &Session, told: &UnboundedSender<Signal>) -> Verb<()> {
+        if session.kind() == Kind::Direct {
+            session.script(&format!("LISTEN \"{}\"", self.dialect.channel())).await?;
+            drop(told.send(Signal::Missed));
         }
+        Ok(())
     }
 
     async fn notify(&self, session: &Session, lines: Vec<String>) -> Verb<()> {
@@ -321,6 +334,12 @@ impl Listener {
 
 const PROBED: &str = "probe";
 
+/// The wait after a connection that was waited for so long and lasted so long. A server that takes a connection only to
+/// drop it is not there.
+fn next_wait(waited: Duration, lasted: Duration) -> Duration {
+    if lasted > FIRST_WAIT { FIRST_WAIT } else { (waited * 2).clamp(FIRST_WAIT, LONGEST_WAIT) }
+}
+
 /// Those of the jobs whose rows say so.
 async fn wanted(session: &Session, ids: &[JobId]) -> Verb<Vec<JobId>> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
@@ -341,4 +360,22 @@ fn forward(mut connection: Driven) -> UnboundedReceiver<String> {
         }
     });
     heard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_waits_grow_while_no_connection_lasts_and_begin_anew_after_one_that_did() {
+        let mut waits = vec![Duration::ZERO];
+        for _ in 0..8 {
+            waits.push(next_wait(waits[waits.len() - 1], Duration::ZERO));
+        }
+        let millis: Vec<_> = waits.iter().map(Duration::as_millis).collect();
+        assert_eq!(millis, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let second = Duration::from_secs(1);
+        assert_eq!(next_wait(second, FIRST_WAIT), 2 * second);
+        assert_eq!(next_wait(second, FIRST_WAIT * 2), FIRST_WAIT);
+    }
 }
