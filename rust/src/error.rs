@@ -61,6 +61,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was asked is at fault, and not the time: asked again soon it fails again, and other calls need not.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Invalid { .. } | Self::Internal(_))
+    }
+
     /// An [`Error::Invalid`]; `value` is shortened to 80 characters and its control characters are escaped.
     pub fn invalid(field: impl Into<String>, rule: impl Into<String>, value: impl std::fmt::Display) -> Self {
         Self::Invalid { field: field.into(), rule: rule.into(), value: shown(&value.to_string()) }

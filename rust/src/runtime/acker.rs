@@ -2,7 +2,9 @@
 //!
 //! Where the store never waits, an ack is written by the slot itself and this role has nothing to do. Otherwise acks
 //! wait here for company: at most the ack window, less when the node is idle, never more than a batch. A write that
-//! fails is kept and tried again; acks leave only when the store has answered for them.
+//! fails is kept and tried again; acks leave only when the store has answered for them. One that the store refuses, by a
+//! rule that somebody has added to its tables, is set aside, so that it holds up no other, and tried again from time to
+//! time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -20,6 +22,9 @@ use crate::state::{Event as Move, State};
 use crate::store::{Acked, Store};
 use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::telemetry::{Event, JobResult, Kind, Sink};
+
+/// After that long an ack that was set aside is tried again: somebody may have mended the rule that refused it.
+const SET_ASIDE: Duration = Duration::from_secs(5);
 
 /// An attempt that ended and whose ack is not yet answered.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub struct Backlog {
     /// Told when acks that were on their way have landed.
     landed: Condvar,
     length: AtomicUsize,
+    /// How many are set aside.
+    aside: AtomicUsize,
     /// Wakes the role.
     pub alarm: Arc<Alarm>,
 }
@@ -69,6 +76,8 @@ pub struct Backlog {
 #[derive(Debug, Default)]
 struct Acks {
     waiting: Vec<Finished>,
+    /// Refused by the store.
+    aside: Vec<Finished>,
     /// On their way to the store and not answered for: their jobs still belong to this node.
     flying: Vec<JobId>,
 }
@@ -80,20 +89,44 @@ pub struct Flight<'a> {
     backlog: &'a Backlog,
     ids: Vec<JobId>,
     left: Vec<Finished>,
+    refused: Refused,
+}
+
+/// What the store refuses by itself, and why it refused the last of them.
+#[derive(Debug, Default)]
+struct Refused {
+    acks: Vec<Finished>,
+    why: Option<Error>,
+}
+
+impl Refused {
+    fn add(&mut self, finished: Finished, error: &Error) {
+        let id = finished.ack.id.0;
+        self.why = Some(Error::Internal(format!(
+            "the end of job {id} is not written: {error}; it is tried again every {} seconds",
+            SET_ASIDE.as_secs()
+        )));
+        self.acks.push(finished);
+    }
 }
 
 impl Flight<'_> {
-    /// Writes them, and tells what came of it.
+    /// Writes them, and tells what came of it. What the store refuses is set aside with the end of the flight.
     pub fn write(&mut self, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
         let written = catch_unwind(AssertUnwindSafe(|| {
             failpoint::pass(Point::Flush);
-            write(store, sink, &mut self.left)
+            write(store, sink, &mut self.left, &mut self.refused)
         }));
         let lost = if written.is_err() { Sabotage::LoseAcksInPanics } else { Sabotage::DropFailedAcks };
         if sabotage::is_on(lost) {
             self.left.clear();
         }
         written.unwrap_or_else(|_| Err(Error::Internal("writing acks panicked".into())))
+    }
+
+    /// Why something was refused, when something was.
+    pub fn refusal(&mut self) -> Option<Error> {
+        self.refused.why.take()
     }
 }
 
@@ -108,6 +141,12 @@ impl Drop for Flight<'_> {
         if !self.left.is_empty() {
             acks.waiting.splice(0..0, self.left.drain(..));
             self.backlog.length.store(acks.waiting.len(), Ordering::Release);
+        }
+        if !self.refused.acks.is_empty() {
+            acks.aside.append(&mut self.refused.acks);
+            self.backlog.aside.store(acks.aside.len(), Ordering::Release);
+            // The role has to know when to take them up again.
+            self.backlog.alarm.ring();
         }
         drop(acks);
         self.backlog.landed.notify_all();
@@ -126,6 +165,25 @@ impl Backlog {
         if length == 1 || length == batch {
             self.alarm.ring();
         }
+    }
+
+    /// How many are not written, those that were refused among them.
+    pub fn unwritten(&self) -> usize {
+        self.len() + self.aside.load(Ordering::Acquire)
+    }
+
+    /// Whether some are set aside.
+    fn has_aside(&self) -> bool {
+        self.aside.load(Ordering::Acquire) > 0
+    }
+
+    /// Those that were refused wait with the others again.
+    pub fn take_up(&self) {
+        let mut acks = self.acks.lock();
+        let mut aside = std::mem::take(&mut acks.aside);
+        acks.waiting.append(&mut aside);
+        self.aside.store(0, Ordering::Release);
+        self.length.store(acks.waiting.len(), Ordering::Release);
     }
 
     /// How many wait.
@@ -147,14 +205,14 @@ impl Backlog {
         let ids: Vec<JobId> = left.iter().map(|finished| finished.ack.id).collect();
         acks.flying.extend(&ids);
         self.length.store(acks.waiting.len(), Ordering::Release);
-        Flight { backlog: self, ids, left }
+        Flight { backlog: self, ids, left, refused: Refused::default() }
     }
 
     /// One that is written beside the backlog.
     pub(crate) fn send(&self, finished: Finished) -> Flight<'_> {
         let id = finished.ack.id;
         self.acks.lock().flying.push(id);
-        Flight { backlog: self, ids: vec![id], left: vec![finished] }
+        Flight { backlog: self, ids: vec![id], left: vec![finished], refused: Refused::default() }
     }
 
     /// Waits for those that others have on their way.
@@ -169,7 +227,7 @@ impl Backlog {
     pub fn ids(&self) -> Vec<JobId> {
         let acks = self.acks.lock();
         let flying = acks.flying.iter().copied().filter(|_| !sabotage::is_on(Sabotage::ForgetAcksOnTheirWay));
-        acks.waiting.iter().map(|finished| finished.ack.id).chain(flying).collect()
+        acks.waiting.iter().chain(&acks.aside).map(|finished| finished.ack.id).chain(flying).collect()
     }
 }
 
@@ -178,12 +236,24 @@ impl Backlog {
 pub struct Acker {
     shared: Arc<Shared>,
     since: Option<Moment>,
+    /// When those that were set aside are tried again.
+    again: Option<Moment>,
 }
 
 impl Acker {
     /// The role for this node.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, since: None }
+        Self { shared, since: None, again: None }
+    }
+
+    /// Wakes for those that are set aside, too.
+    fn until(&mut self, wake: Wake, now: Moment) -> Wake {
+        if !self.shared.backlog.has_aside() {
+            self.again = None;
+            return wake;
+        }
+        let again = *self.again.get_or_insert(now + SET_ASIDE);
+        Wake::At(if let Wake::At(other) = wake { again.min(other) } else { again })
     }
 }
 
@@ -196,30 +266,55 @@ impl Role for Acker {
         let shared = &self.shared;
         let config = &shared.config;
         let backlog = &shared.backlog;
+        if self.again.is_some_and(|again| again <= now.moment) {
+            self.again = None;
+            backlog.take_up();
+        }
         if backlog.is_empty() {
             self.since = None;
-            return Ok(Wake::OnAlarm);
+            return Ok(self.until(Wake::OnAlarm, now.moment));
         }
         let since = *self.since.get_or_insert(now.moment);
         let flush_at = since + config.ack_window;
         if backlog.len() < config.ack_batch && now.moment < flush_at && !shared.is_idle() {
-            return Ok(Wake::At(flush_at));
+            return Ok(self.until(Wake::At(flush_at), now.moment));
         }
-        while !backlog.is_empty() {
-            backlog.take(config.ack_batch).write(store, &*shared.sink)?;
-        }
+        write_all(shared, store)?;
         self.since = None;
         shared.claim_alarm.ring();
-        Ok(Wake::OnAlarm)
+        Ok(self.until(Wake::OnAlarm, now.moment))
     }
 }
 
+/// Writes everything that waits; what is refused is told of and set aside.
+fn write_all(shared: &Shared, store: &dyn Store) -> Result<()> {
+    let backlog = &shared.backlog;
+    let mut refusal = None;
+    while !backlog.is_empty() {
+        let mut flight = backlog.take(shared.config.ack_batch);
+        let written = flight.write(store, &*shared.sink);
+        refusal = flight.refusal().or(refusal);
+        written?;
+    }
+    if let Some(error) = refusal {
+        shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
+    }
+    Ok(())
+}
+
 /// Writes a batch and tells what came of it. What the store has answered for leaves the batch before anybody hears of it.
-fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>) -> Result<()> {
+fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>, refused: &mut Refused) -> Result<()> {
     while let Some(node) = left.first().map(|finished| finished.running.node) {
         let is_mine = |finished: &Finished| finished.running.node == node;
         let acks: Vec<Ack> = left.iter().filter(|one| is_mine(one)).map(|one| one.ack.clone()).collect();
-        let replies = store.ack(node, &acks)?;
+        let replies = match store.ack(node, &acks) {
+            Ok(replies) => replies,
+            Err(error) if error.is_refusal() => {
+                write_apart(store, sink, left, refused)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         failpoint::pass(Point::Flushed);
         let mine: Vec<Finished> = left.extract_if(.., |one| is_mine(one)).collect();
         let mut told = Vec::with_capacity(mine.len());
@@ -232,6 +327,23 @@ fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>) -> Result
         }
         for (finished, reply) in &told {
             tell(sink, finished, *reply);
+        }
+    }
+    Ok(())
+}
+
+/// Writes each by itself, since one of them was refused and nobody knows which.
+fn write_apart(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>, refused: &mut Refused) -> Result<()> {
+    while let Some(one) = left.first() {
+        let reply = store.ack_one(one.running.node, &one.ack);
+        if reply.as_ref().is_err_and(|error| !error.is_refusal()) {
+            return reply.map(drop);
+        }
+        let finished = left.remove(0);
+        match reply {
+            Ok(Acked::CancelRequested) => left.extend(finished.cancelled_instead()),
+            Ok(reply) => tell(sink, &finished, reply),
+            Err(error) => refused.add(finished, &error),
         }
     }
     Ok(())
@@ -303,12 +415,8 @@ pub fn flush_all(shared: &Shared) {
 
 /// Writes everything that waits, once; what the store does not answer for stays.
 pub fn flush(shared: &Shared) {
-    while !shared.backlog.is_empty() {
-        let mut flight = shared.backlog.take(shared.config.ack_batch);
-        if let Err(error) = flight.write(&*shared.store, &*shared.sink) {
-            shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
-            return;
-        }
+    if let Err(error) = write_all(shared, &*shared.store) {
+        shared.outage.failed(shared.clock.moment(), &*shared.sink, &error);
     }
 }
 
@@ -318,8 +426,47 @@ mod tests {
     use crate::clock::Clock;
     use crate::runtime::fixture::Fixture;
     use crate::runtime::heartbeat::Heartbeat;
+    use crate::runtime::pool::QueueIndex;
     use crate::store::Filter;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
     use crate::telemetry::Silent;
+
+    #[test]
+    fn what_a_rule_of_the_file_refuses_is_tried_again_after_a_while_and_counts_as_unwritten() {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let config = SqliteConfig::new(path.clone(), fastrand::Rng::with_seed(1));
+        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let run = |statement: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(statement).unwrap();
+        run("CREATE TRIGGER rule BEFORE UPDATE ON zjobs_jobs WHEN new.state = 2 AND new.id = 1
+             BEGIN SELECT RAISE(ABORT, 'no'); END");
+        Heartbeat::new(on.engine.shared.clone()).tick(Now::read(&*on.clock), &*on.store).unwrap();
+        let made = [on.enqueue(|job| job), on.enqueue(|job| job)];
+        on.engine.claim_here(QueueIndex(0)).unwrap();
+        let states = || on.store.get(&made).unwrap().iter().map(|job| job.state).collect::<Vec<_>>();
+        let mut acker = Acker::new(on.engine.shared.clone());
+        let backlog = &on.engine.shared.backlog;
+        let mut ticks = || match acker.tick(Now::read(&*on.clock), &*on.store).unwrap() {
+            Wake::At(moment) => Some(moment.since(on.clock.moment())),
+            Wake::OnAlarm => None,
+        };
+        for _ in made {
+            on.engine.finish(&on.next(), Outcome::Completed { result: None });
+        }
+        assert_eq!(ticks(), Some(SET_ASIDE));
+        assert_eq!(states(), [State::Executing, State::Completed]);
+        assert_eq!((backlog.len(), backlog.unwritten(), backlog.ids()), (0, 1, vec![made[0]]));
+        on.clock.advance(SET_ASIDE / 2);
+        assert_eq!(ticks(), Some(SET_ASIDE / 2), "a look in between does not put it off");
+        on.clock.advance(SET_ASIDE / 2);
+        assert_eq!(ticks(), Some(SET_ASIDE), "it is refused again");
+        run("DROP TRIGGER rule");
+        on.clock.advance(SET_ASIDE);
+        assert_eq!(ticks(), None);
+        assert_eq!(states(), [State::Completed; 2]);
+        assert_eq!((backlog.unwritten(), backlog.ids()), (0, Vec::new()));
+    }
 
     #[test]
     fn an_end_that_a_cancel_has_overtaken_is_written_as_a_cancel() {

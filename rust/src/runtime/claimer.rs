@@ -132,7 +132,7 @@ fn claim(shared: &Arc<Shared>, store: &dyn Store, queue: QueueIndex) -> Result<(
     // Read here: the claims of other queues in the same tick may have taken long.
     let now = shared.clock.moment();
     // Unwritten acks count against the demand: a slow store stops claims instead of growing a backlog.
-    if wanted == 0 || !shared.node.is_trusted(now) || shared.backlog.len() >= 4 * shared.config.ack_batch {
+    if wanted == 0 || !shared.node.is_trusted(now) || shared.backlog.unwritten() >= 4 * shared.config.ack_batch {
         return Ok((0, 0));
     }
     let node = shared.node.id();

@@ -1,4 +1,4 @@
-//! A node for the tests of its parts: jobs in memory, a clock that stands, one queue, one worker.
+//! A node for the tests of its parts: a clock that stands, one queue, one worker; jobs in memory where nothing else is said.
 
 use crate::backoff::Backoff;
 use crate::clock::Manual;
@@ -7,20 +7,27 @@ use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPo
 use crate::runtime::engine::Engine;
 use crate::runtime::pool::{Next, QueueIndex};
 use crate::runtime::running::{Lane, Running};
+use crate::store::Store;
 use crate::store::memory::{MemoryConfig, MemoryStore};
 use crate::sync::Arc;
 use crate::telemetry::Silent;
 
-pub(super) struct Fixture {
+pub(super) struct Fixture<S = MemoryStore> {
     pub(super) clock: Arc<Manual>,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<S>,
     pub(super) engine: Engine,
 }
 
 impl Fixture {
     pub(super) fn new() -> Self {
+        Self::with(|clock| MemoryStore::new(MemoryConfig { clock, ..MemoryConfig::default() }))
+    }
+}
+
+impl<S: Store + 'static> Fixture<S> {
+    pub(super) fn with(open: impl FnOnce(Arc<Manual>) -> S) -> Self {
         let (clock, random) = (Arc::new(Manual::default()), fastrand::Rng::with_seed(1));
-        let store = Arc::new(MemoryStore::new(MemoryConfig { clock: clock.clone(), ..MemoryConfig::default() }));
+        let store = Arc::new(open(clock.clone()));
         let queue = QueueConfig { name: queue(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
         let config = Config { queues: vec![queue], ..Config::default() };
         let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();

@@ -331,6 +331,7 @@ impl Engine {
         drop(phase);
         self.lingers.store(false, Ordering::Release);
         crew.dismiss();
+        self.shared.backlog.take_up();
         self.flush();
         failpoint::pass(Point::Parted);
         let shared = &self.shared;

@@ -76,7 +76,8 @@ impl Shared {
         }
         if sync {
             let mut flight = self.backlog.send(finished);
-            if let Err(error) = flight.write(&*self.store, &*self.sink) {
+            let written = flight.write(&*self.store, &*self.sink);
+            if let Some(error) = written.err().or_else(|| flight.refusal()) {
                 self.outage.failed(now, &*self.sink, &error);
                 drop(flight);
                 self.backlog.alarm.ring();

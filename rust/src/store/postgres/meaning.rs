@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::DbError;
 
 use crate::error::Error;
 use crate::store::postgres::address::Address;
@@ -21,11 +21,14 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(code) = error.code() else {
+        let Some(told) = error.as_db_error() else {
             // Not the server's word: the connection, or a value that could not be converted.
             return if is_connection(error) { Self::Unknown } else { Self::Final };
         };
-        match code.code() {
+        if refuses(told) {
+            return Self::Final;
+        }
+        match told.code().code() {
             // serialization_failure, deadlock_detected
             "40001" | "40P01"
             // lock_not_available
@@ -49,11 +52,32 @@ impl Fate {
     /// Whether the values are at fault, and not the time.
     pub(super) fn is_bad_data(failed: &Failed) -> bool {
         let Failed::Postgres(error) = failed else { return false };
-        let code = error.code().map(SqlState::code);
-        code.is_some_and(|code| code.starts_with("22") || (code.starts_with("23") && code != "23505"))
-            || (code.is_none() && !is_connection(error))
+        error.as_db_error().map_or_else(|| !is_connection(error), refuses)
     }
 }
+
+/// Whether a row was refused for what is in it, or by a rule that somebody has added: a check, a reference, a trigger.
+fn refuses(told: &DbError) -> bool {
+    let class = told.code().code().get(..2).unwrap_or_default();
+    match class {
+        // unique_violation: in our own tables a key was taken between the look and the write.
+        "23" => told.code().code() != "23505" || !told.table().is_some_and(|table| OURS.contains(&table)),
+        // data_exception and with_check_option_violation; triggered_action_exception, triggered_data_change_violation,
+        // external_routine_exception and its invocation, plpgsql_error
+        "22" | "44" | "09" | "27" | "38" | "39" | "P0" => true,
+        // connection_exception, invalid_transaction_state, transaction_rollback, insufficient_resources,
+        // object_not_in_prerequisite_state, operator_intervention, system_error: the time is at fault
+        "08" | "25" | "40" | "53" | "55" | "57" | "58" => false,
+        _ => is_of_a_trigger(told),
+    }
+}
+
+/// Whether the server was in a function of PL/pgSQL that takes no arguments: ours have some, and triggers have none.
+fn is_of_a_trigger(told: &DbError) -> bool {
+    told.where_().is_some_and(|place| place.contains("() line "))
+}
+
+const OURS: [&str; 5] = ["jobs", "nodes", "queues", "crons", "ticks"];
 
 fn is_connection(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || is_io(error)
@@ -93,8 +117,11 @@ impl Address {
             let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
             return Error::StoreUnavailable(format!("{self}: {cause}{}", hint(&cause)));
         };
-        let message = db.message();
-        let advice = match db.code().code() {
+        let (message, code) = (db.message(), db.code().code());
+        if refuses(db) || code == "23505" {
+            return Error::Internal(format!("{self} refused a value: {message} ({code}){}", way_out(db)));
+        }
+        let advice = match code {
             "28P01" | "28000" => {
                 "look at the user and the password (the URL, PGPASSWORD or ~/.pgpass), and at pg_hba.conf"
             }
@@ -114,13 +141,21 @@ impl Address {
                      migrate`"
                 ));
             }
-            code if code.starts_with("22") || code.starts_with("23") => {
-                return Error::Internal(format!("{self} refused a value: {message} ({code})"));
-            }
             _ => "",
         };
         let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
-        Error::StoreUnavailable(format!("{self}: {message} ({}){advice}", db.code().code()))
+        Error::StoreUnavailable(format!("{self}: {message} ({code}){advice}"))
+    }
+}
+
+/// What whoever keeps the database can do about a refusal.
+fn way_out(told: &DbError) -> &'static str {
+    if told.code().code() == "23503" {
+        ": where a table of yours refers to jobs, let it say ON DELETE CASCADE or SET NULL"
+    } else if is_of_a_trigger(told) {
+        ": a trigger on the tables of zjobs raised it, and has to let pass what zjobs writes"
+    } else {
+        ""
     }
 }
 

@@ -12,6 +12,7 @@ use crate::outcome::{self, RescueReason};
 use crate::state::State;
 use crate::store::json;
 use crate::store::postgres::ack::{error_entry, kept};
+use crate::store::postgres::meaning::Fate;
 use crate::store::postgres::rows;
 use crate::store::postgres::session::{Failed, Parameter, Session, Verb};
 use crate::store::postgres::types::{Id, Span};
@@ -128,7 +129,7 @@ pub(super) async fn rescue(
     session.execute(sql::bury, &[(&listened.map(Span), Type::INTERVAL)]).await?;
     let found = session.query(sql::orphans, &[(&rows::limit(limit), Type::INT8)]).await?;
     let orphans = found.iter().map(|row| Ok((rows::job(row)?, reason(row.try_get(23)?)))).collect::<Verb<Vec<_>>>()?;
-    let mut rescued = if orphans.is_empty() { Vec::new() } else { take_back(session, &orphans).await? };
+    let mut rescued = if orphans.is_empty() { Vec::new() } else { take_back_most(session, &orphans).await? };
     rescued.sort_unstable_by_key(|one| one.job.id);
     retire(session).await?;
     let mut news = Vec::new();
@@ -145,6 +146,32 @@ pub(super) async fn rescue(
 fn reason(standing: i16) -> RescueReason {
     const AFTER_A_DEPARTURE: i16 = 3;
     if standing == AFTER_A_DEPARTURE { RescueReason::Shutdown } else { RescueReason::NodeDied }
+}
+
+/// A job that a rule refuses, which somebody has added, stays where it is, and is an error only where there is no other.
+async fn take_back_most(session: &Session, orphans: &[(Job, RescueReason)]) -> Verb<Vec<Rescued>> {
+    let mut refused = match take_back_or_not(session, orphans).await {
+        Err(failed) if Fate::is_bad_data(&failed) => failed,
+        done => return done,
+    };
+    let mut rescued = Vec::new();
+    for orphan in orphans {
+        match take_back_or_not(session, std::slice::from_ref(orphan)).await {
+            Err(failed) if Fate::is_bad_data(&failed) => refused = failed,
+            done => rescued.extend(done?),
+        }
+    }
+    if rescued.is_empty() { Err(refused) } else { Ok(rescued) }
+}
+
+/// When it is refused, the transaction is as it was before.
+async fn take_back_or_not(session: &Session, orphans: &[(Job, RescueReason)]) -> Verb<Vec<Rescued>> {
+    session.script("SAVEPOINT orphans").await?;
+    let done = take_back(session, orphans).await;
+    if matches!(&done, Err(failed) if Fate::is_bad_data(failed)) {
+        session.script("ROLLBACK TO SAVEPOINT orphans").await?;
+    }
+    done
 }
 
 async fn take_back(session: &Session, orphans: &[(Job, RescueReason)]) -> Verb<Vec<Rescued>> {

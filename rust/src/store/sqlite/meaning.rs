@@ -62,7 +62,9 @@ impl Place {
             Some(ErrorCode::SystemIoFailure) => {
                 format!("the disk under {path} failed ({error}): look at the system's log; what was told is not lost")
             }
-            Some(ErrorCode::ConstraintViolation) => return Error::Internal(format!("{path}: {error}")),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => {
+                return Error::Internal(format!("{path} refused a value: {error}"));
+            }
             _ => match error {
                 rusqlite::Error::SqliteFailure(_, Some(message)) if message.contains("no such") => {
                     return Error::SchemaMismatch(format!(

@@ -136,7 +136,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Declares these nodes dead, and takes back up to `limit` jobs of all that are.
+    /// Declares these nodes dead, and takes back up to `limit` jobs of all that are. A job that a rule refuses, which somebody
+    /// has added, stays where it is, and is an error only where there is no other.
     pub(super) fn rescue(&mut self, dead: &[(i64, Gone)], limit: usize) -> Verb<Vec<Rescued>> {
         for (number, why) in dead {
             self.connection.prepare_cached(sql::bury)?.execute(named_params! {
@@ -145,9 +146,15 @@ impl Transaction<'_> {
                 ":now": self.now.0,
             })?;
         }
-        let mut rescued = Vec::new();
+        let (mut rescued, mut refused) = (Vec::new(), None);
         for (id, reason) in self.orphans(limit)? {
-            rescued.extend(self.rescue_one(id, reason)?);
+            match self.rescue_one(id, reason) {
+                Err(failed) if failed.is_bad_data() && !self.connection.is_autocommit() => refused = Some(failed),
+                done => rescued.extend(done?),
+            }
+        }
+        if let Some(failed) = refused.filter(|_| rescued.is_empty()) {
+            return Err(failed);
         }
         self.retire()?;
         Ok(rescued)
