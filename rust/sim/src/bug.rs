@@ -85,6 +85,8 @@ bugs! {
     DropsFailedAcks breaks 13,
     /// Acks that were being written when that panicked are dropped.
     LosesAcksInPanics breaks 13,
+    /// Acks that a rule refuses are dropped.
+    DropsRefusedAcks breaks 13,
     /// Unique keys are ignored.
     IgnoresKeys breaks 14,
     /// A job that waits for a retry gives its unique key away.
@@ -135,6 +137,8 @@ bugs! {
     NeverRescues breaks 30,
     /// The acks of batches are never answered.
     NeverAnswersAcks breaks 31,
+    /// A batch in which an ack is refused is only tried as a whole.
+    KeepsBatchesWhole breaks 31,
     /// Nodes rely on wake-ups and do not poll.
     NeverPolls breaks 32,
     /// A node that stopped stays registered with what it had.
@@ -177,6 +181,8 @@ impl Bug {
             Self::BelievesLateReplies => Some(Sabotage::BelieveLateReplies),
             Self::MistakesAttempts => Some(Sabotage::MistakeAttempts),
             Self::LosesAcksInPanics => Some(Sabotage::LoseAcksInPanics),
+            Self::KeepsBatchesWhole => Some(Sabotage::KeepBatchesWhole),
+            Self::DropsRefusedAcks => Some(Sabotage::DropRefusedAcks),
             Self::EndsAtPanics => Some(Sabotage::EndAtPanics),
             _ => None,
         }

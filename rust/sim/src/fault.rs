@@ -21,11 +21,13 @@ pub enum Fault {
     StoreClock,
     /// A call of a role panicked.
     Panic,
+    /// A rule that somebody has added to the store refused the end of a job.
+    Rule,
 }
 
 impl Fault {
     /// All of them, in the order of [`crate::Run::faults`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crash,
         Self::Freeze,
         Self::Refusal,
@@ -35,6 +37,7 @@ impl Fault {
         Self::NodeClock,
         Self::StoreClock,
         Self::Panic,
+        Self::Rule,
     ];
 
     /// Many of them, as people say it.
@@ -50,6 +53,7 @@ impl Fault {
             Self::NodeClock => "steps of a node's clock",
             Self::StoreClock => "steps of the store's clock",
             Self::Panic => "panics",
+            Self::Rule => "refused ends",
         }
     }
 }

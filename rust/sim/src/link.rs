@@ -178,7 +178,14 @@ impl Store for Link {
             let acks = acks.iter().map(|ack| format!("{} of job {} lease {}", ack.event, ack.id, ack.lease.0));
             format!("{} writes {}", self.who(), acks.collect::<Vec<_>>().join(", "))
         });
-        self.call("ack", |store| store.ack(node, acks), |world, got| world.observe(&Did::Ack { node, acks, got }))
+        let write = |store: &dyn Store| {
+            if self.world.refuses(acks) {
+                self.world.felt(Fault::Rule);
+                return Err(Error::Internal("a rule refuses it".into()));
+            }
+            store.ack(node, acks)
+        };
+        self.call("ack", write, |world, got| world.observe(&Did::Ack { node, acks, got }))
     }
 
     fn report(&self, node: NodeId, reports: &[Report]) -> Result<()> {

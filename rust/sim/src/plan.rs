@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) max_jobs: Option<usize>,
     /// Some jobs are of a worker that is deployed only when the faults stop.
     pub(crate) unknown: bool,
+    /// A rule that somebody has added refuses the end of every so-manieth job, until a while after the faults have stopped.
+    pub(crate) rule: Option<i64>,
     pub(crate) faults: Faults,
 }
 
@@ -59,6 +61,8 @@ pub(crate) const POLL: Duration = Duration::from_secs(1);
 pub(crate) const RESCUE: Duration = Duration::from_secs(1);
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 pub(crate) const DEPARTURE: Duration = Duration::from_secs(1);
+/// How long the rule outlives the faults: longer than the other ends may take by then.
+pub(crate) const RULE: Duration = Duration::from_secs(10);
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) const KEPT: Retention = Retention {
     completed: Some(Duration::from_secs(6)),
@@ -74,7 +78,8 @@ fn known<T>(name: zjobs_engine::Result<T>) -> Vec<T> {
 }
 
 impl Plan {
-    pub(crate) fn draw(rng: &mut Rng, later: &mut Rng) -> Self {
+    /// What came later is drawn from dice of its own, so that older seeds stay what they are.
+    pub(crate) fn draw(rng: &mut Rng, later: &mut Rng, latest: &mut Rng) -> Self {
         let blocks = rng.u32(..3) > 0;
         let mut rate = |most: u32| if rng.bool() { rng.u32(1..=most) } else { 0 };
         let faults = Faults {
@@ -87,7 +92,6 @@ impl Plan {
             node_steps: rate(50),
             store_steps: rate(20),
             stops: rate(25),
-            // Drawn from dice that came later, so that older seeds stay what they are.
             panics: if later.u32(..4) == 0 { later.u32(1..=40) } else { 0 },
         };
         let queues = ["a", "b", "c"][..rng.usize(2..=3)].iter().flat_map(|name| known(Name::queue(name))).collect();
@@ -111,6 +115,7 @@ impl Plan {
             blocks,
             max_jobs: (rng.u32(..4) == 0).then(|| rng.usize(6..=15)),
             unknown: rng.u32(..20) == 0,
+            rule: (blocks && latest.u32(..8) == 0).then(|| latest.i64(3..=8)),
             faults,
         }
     }

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tempfile::TempDir;
 use zjobs_engine::Result;
 use zjobs_engine::clock::Moment;
+use zjobs_engine::outcome::Ack;
 use zjobs_engine::runtime::Engine;
 use zjobs_engine::store::{Store, Subscriber};
 use zjobs_engine::telemetry::Silent;
@@ -76,6 +77,8 @@ pub(crate) struct World {
     /// The oracle has seen a violation.
     broken: Arc<AtomicBool>,
     healed: AtomicBool,
+    /// When the rule goes that refuses some ends.
+    rule_ends: AtomicU64,
     depth: AtomicUsize,
     enqueued: Mutex<u32>,
     steps: AtomicU32,
@@ -91,8 +94,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, ground: Ground, bug: Option<Bug>, tells: bool) -> Result<Arc<Self>> {
-        let (mut rng, mut later) = (Rng::with_seed(seed), Rng::with_seed(!seed));
-        let plan = ground.fit(Plan::draw(&mut rng, &mut later));
+        let [mut rng, mut later, mut latest] = [seed, !seed, seed ^ 0x5555].map(Rng::with_seed);
+        let plan = ground.fit(Plan::draw(&mut rng, &mut later, &mut latest));
         let time = Arc::new(Timeline::default());
         let store_clock = Arc::new(Skewed::new(time.clone(), 0));
         let Laid { store, twins, folder } = ground.lay(&plan, bug, store_clock.clone())?;
@@ -116,6 +119,7 @@ impl World {
             oracle,
             broken,
             healed: AtomicBool::new(false),
+            rule_ends: AtomicU64::new(u64::MAX),
             depth: AtomicUsize::new(0),
             enqueued: Mutex::new(0),
             steps: AtomicU32::new(0),
@@ -185,6 +189,13 @@ impl World {
 
     pub(crate) fn is_healed(&self) -> bool {
         self.healed.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody's rule refuses one of these.
+    pub(crate) fn refuses(&self, acks: &[Ack]) -> bool {
+        let Some(each) = self.plan.rule else { return false };
+        let refused = |ack: &Ack| ack.to.is_final() && ack.id.0 % each == 0;
+        self.time.moment().0 < self.rule_ends.load(Ordering::Relaxed) && acks.iter().any(refused)
     }
 
     pub(crate) fn random<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {

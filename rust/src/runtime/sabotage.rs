@@ -23,6 +23,10 @@ pub enum Sabotage {
     DropFailedAcks,
     /// Acks that were being written when that panicked are not kept.
     LoseAcksInPanics,
+    /// A batch in which an ack is refused is only tried as a whole.
+    KeepBatchesWhole,
+    /// Acks that are refused are not kept.
+    DropRefusedAcks,
     /// A slot starts a job whatever runs beside it.
     IgnoreLimits,
     /// A role that panicked is not tried again.

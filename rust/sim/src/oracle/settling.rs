@@ -32,13 +32,16 @@ pub(super) struct Settling {
     healed: Moment,
     /// How far the store's clock ever was ahead.
     lead: Duration,
+    /// The end of which jobs a rule refuses, and until when.
+    rule: Option<(i64, Moment)>,
     waiting: FxHashMap<Name, Moment>,
 }
 
 impl Oracle {
-    /// Faults stop now; the store's clock was ahead by `lead` at most.
-    pub(crate) fn heal(&mut self, lead: Duration) {
-        (self.settling.healed, self.settling.lead) = (self.moment, lead);
+    /// Faults stop now; the store's clock was ahead by `lead` at most, and a rule may refuse the end of each so-manieth job
+    /// for a while.
+    pub(crate) fn heal(&mut self, lead: Duration, rule: Option<(i64, Moment)>) {
+        (self.settling.healed, self.settling.lead, self.settling.rule) = (self.moment, lead, rule);
     }
 
     /// Judges how long what has been waiting.
@@ -92,16 +95,23 @@ impl Oracle {
                 };
                 match self.runs.get(&(*id, *lease)).map(|run| run.ended) {
                     Some(None) => None,
-                    Some(Some(ended)) => {
-                        late(ended, Duration::ZERO).then(|| (31, format!("the ack of job {id} was never answered")))
-                    }
+                    Some(Some(ended)) => late(ended.max(self.refused_until(*id)), Duration::ZERO)
+                        .then(|| (31, format!("the ack of job {id} was never answered"))),
                     None if node.buffered.contains(id) => None,
-                    None => late(self.chronicles[super::place(*id)].claimed_at, plan::BEAT * 3)
-                        .then(|| (10, format!("job {id} is leased to a node that does not have it"))),
+                    None => {
+                        let since = self.chronicles[super::place(*id)].claimed_at.max(self.refused_until(*id));
+                        late(since, plan::BEAT * 3)
+                            .then(|| (10, format!("job {id} is leased to a node that does not have it")))
+                    }
                 }
             }
             State::Available | State::Completed | State::Cancelled | State::Discarded => None,
         }
+    }
+
+    fn refused_until(&self, id: JobId) -> Moment {
+        let rule = self.settling.rule.filter(|(each, _)| id.0 % each == 0);
+        rule.map_or(Moment(0), |(_, until)| until)
     }
 
     /// How long that takes where the store's time is ahead of its clock, and waits for it at half its pace.

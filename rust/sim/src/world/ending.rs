@@ -25,7 +25,9 @@ impl World {
         if self.nodes.lock().iter().all(|node| node.life() != Life::Up) {
             self.start_node();
         }
-        self.oracle().heal(self.store_clock.most());
+        let rule_ends = self.time.moment() + crate::plan::RULE;
+        self.rule_ends.store(rule_ends.0, Ordering::Relaxed);
+        self.oracle().heal(self.store_clock.most(), self.plan.rule.map(|each| (each, rule_ends)));
         for queue in &self.plan.queues {
             if let Some(client) = self.client() {
                 drop(client.resume(queue));
