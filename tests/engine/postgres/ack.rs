@@ -1,10 +1,11 @@
-//! Acks that the server refuses for what is in them.
+//! Acks that the server refuses for what is in them, and what a batch is.
 
 use std::time::Duration;
 
-use zjobs_engine::State;
 use zjobs_engine::outcome::{Again, Failure, Outcome, settle};
-use zjobs_engine::store::{Acked, Store};
+use zjobs_engine::store::{Acked, Signal, Store, Subscriber};
+use zjobs_engine::sync::{Arc, Mutex};
+use zjobs_engine::{Error, State};
 
 use crate::conformance::fixture::{ALICE, Fixture, done, new_job};
 use crate::postgres::fixture::Postgres;
@@ -22,4 +23,81 @@ fn what_the_server_cannot_store_of_one_ack_harms_neither_its_move_nor_its_neighb
     assert_eq!([first.id, third.id].map(|id| fixture.state(id)), [State::Completed; 2]);
     let second = fixture.get(second.id);
     assert_eq!((second.state, second.details().errors[0].kind.as_str()), (State::Retryable, "Unstorable"));
+}
+
+/// Somebody's rule: what fulfils the condition ends in an error with that code.
+fn add_rule(on: &Postgres, condition: &str, code: &str) {
+    let Postgres { schema, beside, .. } = on;
+    beside.run(&format!(
+        "CREATE FUNCTION {schema}.rule() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF {condition} THEN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END IF;
+           RETURN new;
+         END $$;
+         CREATE TRIGGER rule BEFORE UPDATE ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.rule()"
+    ));
+}
+
+fn with_result() -> Outcome {
+    Outcome::Completed { result: Some(b"\"it\"".as_slice().into()) }
+}
+
+#[test]
+fn a_result_that_a_rule_refuses_is_left_out_and_the_job_ends_all_the_same() {
+    let on = Postgres::new();
+    let fixture: &dyn Fixture = &on;
+    let [bad, good] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
+    add_rule(&on, &format!("new.id = {} AND new.result IS NOT NULL", bad.id), "P0001");
+    let acks = [&bad, &good].map(|job| settle(job, with_result()).unwrap());
+    assert_eq!(on.store.ack(ALICE, &acks).unwrap(), [Acked::Stored; 2]);
+    let [bad, good] = [bad.id, good.id].map(|id| fixture.get(id));
+    assert_eq!((bad.state, bad.details().errors[0].kind.as_str()), (State::Completed, "Unstorable"));
+    assert_eq!((bad.details().result.is_some(), good.details().result.is_some()), (false, true));
+}
+
+#[test]
+fn what_could_not_be_written_for_the_times_fault_is_not_written_without_its_result() {
+    let on = Postgres::new();
+    let fixture: &dyn Fixture = &on;
+    let [bad, late] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
+    // query_canceled, as when the server's time for a statement is over
+    add_rule(&on, &format!("new.id = {} AND new.result IS NOT NULL", late.id), "57014");
+    let failure = Failure { kind: "Oh".into(), message: "a\0b".into(), traceback: String::new() };
+    let refused = settle(&bad, Outcome::Failed { failure, again: Again::In(Duration::from_secs(60)) }).unwrap();
+    let error = on.store.ack(ALICE, &[refused, settle(&late, with_result()).unwrap()]).unwrap_err();
+    assert!(matches!(error, Error::StoreUnavailable(_)), "{error}");
+    assert_eq!((fixture.state(bad.id), fixture.state(late.id)), (State::Retryable, State::Executing));
+}
+
+#[test]
+fn a_batch_is_one_transaction() {
+    let on = Postgres::new();
+    let fixture: &dyn Fixture = &on;
+    let jobs: [_; 3] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
+    let acks = jobs.map(|job| settle(&job, done()).unwrap());
+    assert_eq!(on.store.ack(ALICE, &acks).unwrap(), [Acked::Stored; 3]);
+    let writers = format!("SELECT DISTINCT xmin::text FROM {}.jobs", on.schema);
+    assert_eq!(on.beside.texts(&writers).len(), 1);
+}
+
+/// Notes what it was told.
+struct Notes(Mutex<Vec<Signal>>);
+
+impl Subscriber for Notes {
+    fn signal(&self, signal: &Signal) {
+        self.0.lock().push(signal.clone());
+    }
+}
+
+#[test]
+fn whoever_listens_is_told_once_for_a_batch_that_jobs_have_ended() {
+    let on = Postgres::new();
+    let fixture: &dyn Fixture = &on;
+    let jobs: [_; 3] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
+    let notes = Arc::new(Notes(Mutex::default()));
+    let subscriber: Arc<dyn Subscriber> = notes.clone();
+    on.store.subscribe(Arc::downgrade(&subscriber));
+    on.store.ack(ALICE, &jobs.map(|job| settle(&job, done()).unwrap())).unwrap();
+    // Those of the listening connection may come in between.
+    let told: Vec<_> = notes.0.lock().iter().filter(|signal| **signal == Signal::Settled).cloned().collect();
+    assert_eq!(told, [Signal::Settled]);
 }
