@@ -20,6 +20,8 @@ from zjobs.telemetry import (
     JobResult,
     QueuePaused,
     QueueResumed,
+    StoreRecovered,
+    StoreUnavailable,
     Telemetry,
     attach_logging,
 )
@@ -318,6 +320,18 @@ def test_the_logging_subscriber_writes_one_structured_line_per_attempt(caplog):
     assert lost.error == r"no\nroute\u{1b}[31m"
     assert lost.getMessage().isprintable()
     assert "hunter2" not in caplog.text
+
+
+def test_the_logging_subscriber_writes_when_the_store_does_not_answer_and_when_it_does_again(caplog):
+    hub = Telemetry()
+    attach_logging(hub)
+    with caplog.at_level(logging.INFO, "zjobs"):
+        hub.emit(StoreUnavailable(OSError("no\nroute")))
+        hub.emit(StoreRecovered(2.34567))
+    down, up = caplog.records
+    assert (down.levelno, down.getMessage()) == (logging.WARNING, r"event=store_unavailable error=no\nroute")
+    assert (up.levelno, up.getMessage()) == (logging.INFO, "event=store_recovered downtime_seconds=2.346")
+    assert (down.error, up.downtime_seconds) == (r"no\nroute", 2.346)
 
 
 def test_logging_goes_to_the_named_logger_and_stops_when_detached(caplog):

@@ -173,7 +173,7 @@ class CronMissed:
 
 @dataclass(frozen=True, slots=True)
 class StoreUnavailable:
-    """The store stopped answering."""
+    """The store stopped answering, or refuses the end of a job, which ``error`` then names; it is asked again."""
 
     error: Exception
 
@@ -380,21 +380,27 @@ def _indices(events: Iterable[type[Event] | str] | type[Event] | str | None) -> 
     return frozenset(indices)
 
 
+_Logged: TypeAlias = (
+    JobCompleted | JobFailed | JobDiscarded | JobCancelled | JobSnoozed | StoreUnavailable | StoreRecovered
+)
 _LEVELS: Final[dict[type[Event], int]] = {
     JobCompleted: logging.INFO,
     JobFailed: logging.WARNING,
     JobDiscarded: logging.ERROR,
     JobCancelled: logging.INFO,
     JobSnoozed: logging.INFO,
+    StoreUnavailable: logging.WARNING,
+    StoreRecovered: logging.INFO,
 }
 
 
 def attach_logging(telemetry: Telemetry, logger: str = "zjobs") -> Subscription:
-    """Writes one structured line per finished attempt through the standard ``logging``.
+    """Writes one structured line per finished attempt, and per outage of the store, through the standard ``logging``.
 
     Completed, cancelled and snoozed attempts are INFO, failed ones WARNING, discarded ones ERROR. The fields are in
     the line and, for structured formatters, attributes of the record: ``event``, ``job_id``, ``worker``, ``queue``,
-    ``attempt``, ``max_attempts``, ``duration_ms``, ``queue_ms``, ``error``. Arguments are never logged.
+    ``attempt``, ``max_attempts``, ``duration_ms``, ``queue_ms``, ``error``. Arguments are never logged. A store that
+    stops answering is a WARNING with its ``error``, and that it answers again INFO, with ``downtime_seconds``.
 
     Args:
         telemetry: Whose events.
@@ -405,17 +411,23 @@ def attach_logging(telemetry: Telemetry, logger: str = "zjobs") -> Subscription:
     """
     log = logging.getLogger(logger)
 
-    def write(event: JobCompleted | JobFailed | JobDiscarded | JobCancelled | JobSnoozed) -> None:
+    def write(event: _Logged) -> None:
         level = _LEVELS[type(event)]
         if log.isEnabledFor(level):
-            extra = _line(_NAMES[type(event)], event.result)
+            extra = _line(_NAMES[type(event)], event)
             log.log(level, "%s", " ".join(f"{key}={value}" for key, value in extra.items()), extra=extra)
 
     return telemetry.attach(write, list(_LEVELS))
 
 
-def _line(name: str, result: JobResult) -> dict[str, object]:
-    job = result.job
+def _line(name: str, event: _Logged) -> dict[str, object]:
+    match event:
+        case StoreUnavailable(error):
+            return {"event": name, "error": escaped(str(error), _ERROR_TEXT)}
+        case StoreRecovered(downtime):
+            return {"event": name, "downtime_seconds": round(downtime, 3)}
+        case _:
+            result, job = event.result, event.result.job
     fields: dict[str, object] = {
         "event": name,
         "job_id": job.id,
