@@ -1,6 +1,7 @@
 """Rules that somebody has added to the tables of zjobs, as a trigger: what one refuses holds up nothing else."""
 
 import sqlite3
+import threading
 from collections import Counter
 
 import psycopg
@@ -20,11 +21,11 @@ BEGIN SELECT RAISE(ABORT, 'no sevens'); END
 ON_A_SERVER = """
 CREATE FUNCTION {schema}.rule() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF new.state IN (2, 4, 5) AND new.args::text LIKE '%7%' THEN {refuses}; END IF;
+  IF (TG_OP = 'INSERT' OR new.state IN (2, 4, 5)) AND new.args::text LIKE '%7%' THEN {refuses}; END IF;
   RETURN new;
 END $$;
 CREATE TABLE {schema}.archive (id bigint PRIMARY KEY);
-INSERT INTO {schema}.archive SELECT generate_series(1, 1000);
+INSERT INTO {schema}.archive SELECT generate_series(1, 100000);
 CREATE TRIGGER rule BEFORE UPDATE ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.rule()
 """
 REFUSALS = {
@@ -36,7 +37,7 @@ REFUSALS = {
 
 
 class Rule:
-    """A rule in the database that lets no job with a seven in its arguments reach an end."""
+    """A rule in the database that lets no job with a seven in its arguments reach an end, or come in."""
 
     def __init__(self, url, refuses):
         self.url, self.schema = url, None
@@ -47,6 +48,16 @@ class Rule:
         else:
             statement = IN_A_FILE
         self._run(statement)
+
+    def concerns_inserts(self):
+        self._run(
+            f"CREATE TRIGGER inserts BEFORE INSERT ON {self.schema}.jobs FOR EACH ROW WHEN (new.args::text LIKE '%7%')"
+            f" EXECUTE FUNCTION {self.schema}.rule()"
+            if self.schema
+            else IN_A_FILE.replace("rule BEFORE UPDATE", "inserts BEFORE INSERT").replace(
+                "new.state IN (2, 4, 5) AND", ""
+            )
+        )
 
     def drop(self):
         self._run(f"DROP TRIGGER rule ON {self.schema}.jobs" if self.schema else "DROP TRIGGER rule")
@@ -86,6 +97,27 @@ def test_an_end_that_a_rule_refuses_holds_up_no_other_and_is_written_when_the_ru
         rule.drop()
     assert jobs.count_by_state()[COMPLETED] == 11
     assert ran == Counter(range(11))
+
+
+def test_an_enqueue_that_a_rule_refuses_fails_alone(rule):
+    rule.concerns_inserts()
+    jobs, refused, ready = zjobs.Supervisor(rule.url), Counter(), threading.Barrier(8)
+
+    def enqueue(n):
+        ready.wait(20)
+        for _ in range(50):
+            try:
+                jobs.enqueue("act", {"n": n})
+            except zjobs.Error:
+                refused[n] += 1
+
+    threads = [threading.Thread(target=enqueue, args=(n,)) for n in [6, 7] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == {7: 200}
+    assert jobs.count() == 200
 
 
 def test_draining_comes_to_an_end_with_an_end_that_is_refused(rule):

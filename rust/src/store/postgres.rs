@@ -62,6 +62,7 @@ use by_hand::Setting;
 use dialect::Dialect;
 use ear::Ear;
 use marks::Marks;
+use meaning::Fate;
 use pace::Pace;
 use roll::Rolls;
 use schema::Home;
@@ -260,20 +261,32 @@ impl PostgresStore {
 
     /// What one statement, or one transaction, inserts for a group of callers.
     fn enqueue_together(&self, group: Vec<(Moment, Vec<NewJob>)>) -> Vec<Result<Vec<Enqueued>>> {
-        let came = group.iter().map(|(came, _)| *came).min().unwrap_or_else(|| System.moment());
-        let sizes: Vec<_> = group.iter().map(|(_, jobs)| jobs.len()).collect();
+        let callers: Vec<_> = group.iter().map(|(came, jobs)| (*came, jobs.len())).collect();
+        let first = callers.iter().map(|(came, _)| *came).min().unwrap_or_else(|| System.moment());
         let jobs: Vec<NewJob> = group.into_iter().flat_map(|(_, jobs)| jobs).collect();
-        match self.insert(&jobs, came) {
+        let refused = Cell::new(false);
+        match self.insert(&jobs, first, &refused) {
             Ok(enqueued) => {
                 let mut enqueued = enqueued.into_iter();
-                sizes.into_iter().map(|size| Ok(enqueued.by_ref().take(size).collect())).collect()
+                callers.into_iter().map(|(_, size)| Ok(enqueued.by_ref().take(size).collect())).collect()
+            }
+            // Nothing was done, and one of them is at fault.
+            Err(_) if refused.get() && callers.len() > 1 => {
+                let mut left = &*jobs;
+                let apart = |(came, size)| {
+                    let mine;
+                    (mine, left) = left.split_at(size);
+                    self.insert(mine, came, &refused)
+                };
+                callers.into_iter().map(apart).collect()
             }
             // Each of them is told what is known of all.
-            Err(error) => sizes.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => callers.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
-    fn insert(&self, jobs: &[NewJob], came: Moment) -> Result<Vec<Enqueued>> {
+    /// `refused` is set when the server refused what is in one of them.
+    fn insert(&self, jobs: &[NewJob], came: Moment, refused: &Cell<bool>) -> Result<Vec<Enqueued>> {
         let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
         let seat = if has_key(jobs) { &self.keyed } else { &self.writes };
@@ -281,9 +294,14 @@ impl PostgresStore {
         let (began, tried) = (System.moment(), Cell::new(false));
         let again = || tried.replace(true).then_some(began);
         let enqueued = if alone {
-            let verb = async |session: &Session| match again() {
-                None => enqueue::enqueue(session, jobs, None).await,
-                again => session.transact(async |session: &Session| enqueue::enqueue(session, jobs, again).await).await,
+            let verb = async |session: &Session| {
+                let done = match again() {
+                    None => enqueue::enqueue(session, jobs, None).await,
+                    again => {
+                        session.transact(async |session: &Session| enqueue::enqueue(session, jobs, again).await).await
+                    }
+                };
+                done.inspect_err(|failed| refused.set(Fate::is_refused(failed)))
             };
             seat.call_since(came, repeat, &verb)?
         } else {
@@ -300,7 +318,10 @@ impl PostgresStore {
                 }
                 Ok(enqueued)
             };
-            seat.call_since(came, repeat, &async |session: &Session| session.transact(parts).await)?
+            let verb = async |session: &Session| {
+                session.transact(parts).await.inspect_err(|failed| refused.set(Fate::is_refused(failed)))
+            };
+            seat.call_since(came, repeat, &verb)?
         };
         let mut news = Vec::new();
         for signal in enqueued.iter().filter_map(enqueue::news) {
@@ -356,7 +377,7 @@ impl Store for PostgresStore {
         }
         let came = System.moment();
         if jobs.len() > TOGETHER {
-            return self.insert(&jobs, came);
+            return self.insert(&jobs, came, &Cell::default());
         }
         let enqueues = if has_key(&jobs) { &self.keyed_enqueues } else { &self.enqueues };
         enqueues.run((came, jobs), TOGETHER, |group| self.enqueue_together(group))

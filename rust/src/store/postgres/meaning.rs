@@ -49,6 +49,11 @@ impl Fate {
         }
     }
 
+    /// Whether the server refused what is in a row, so that nothing was done.
+    pub(super) fn is_refused(failed: &Failed) -> bool {
+        matches!(failed, Failed::Postgres(error) if error.as_db_error().is_some_and(refuses))
+    }
+
     /// Whether the values are at fault, and not the time.
     pub(super) fn is_bad_data(failed: &Failed) -> bool {
         let Failed::Postgres(error) = failed else { return false };
