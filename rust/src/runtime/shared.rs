@@ -207,8 +207,8 @@ impl Shared {
         self.pool.stir_slots();
     }
 
-    /// News may have been missed: whatever they would have told is looked for now. A beat learns of cancels, and of queues
-    /// that were paused, resumed or scaled.
+    /// News may have been missed: all that they tell of is looked at once. A beat learns of cancels, and of queues that were
+    /// paused, resumed or scaled.
     pub(crate) fn look_anew(&self) {
         for alarm in [&self.claim_alarm, &self.agenda.alarm(), &self.heartbeat_alarm, &self.rescue_alarm] {
             alarm.ring();

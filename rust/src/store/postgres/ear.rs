@@ -2,8 +2,8 @@
 //!
 //! Correctness never rests on it: whoever hears nothing looks by itself. A notification is a hint, never an order: which
 //! jobs are to be cancelled is read from their rows. Whoever begins to listen, or does so again, is told to look for what
-//! was missed. A notification is sent outside of the transaction that it tells of, and the same
-//! news at most once in a while: inside, it would take a lock that all commits of the cluster wait for.
+//! was missed. A notification is sent outside of the transaction that it tells of, and the same news at most once in a
+//! while: inside, it would take a lock that all commits of the cluster wait for.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
