@@ -18,7 +18,7 @@ from crash.places import Place, places
 from crash.points import missed
 from zjobs import _engine
 
-COMPLETED, DISCARDED, CANCELLED = 2, 4, 5
+EXECUTING, COMPLETED, RETRYABLE, DISCARDED, CANCELLED = 1, 2, 3, 4, 5
 SECOND = 10**9
 
 
@@ -124,7 +124,14 @@ def rules_broken(found):
 def test_what_is_possible_is_no_problem():
     verdict = judge(evidence())
     assert rules_broken(evidence()) == set()
-    assert (verdict.cut, verdict.reruns, verdict.unflushed, verdict.allowed, verdict.waits) == (1, 1, 0, 1, [1.0])
+    assert (verdict.cut, verdict.reruns, verdict.unflushed, verdict.allowed) == (1, 1, 0, 1)
+
+
+def test_a_job_waits_for_its_rescue_until_it_is_taken_back_and_not_until_it_runs_again():
+    runs = Side(EXECUTING, 1, 1, 1, 0, cancel=False, key=None)
+    back, failed = (Side(RETRYABLE, 1, 1, None, crashes, cancel=False, key=None) for crashes in (1, 0))
+    for after, waits in ((back, [0.25]), (failed, [])):
+        assert judge(evidence(), [Change(1, "job", 11_250_000, 0, 1, "noop", runs, after)]).waits == waits
 
 
 def edit(found, number, **changes):

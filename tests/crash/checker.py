@@ -86,7 +86,7 @@ class Verdict:
     unwritten: float = 0.0
     """Seconds from the end of a handler until that was written, of half of them at most."""
     waits: list[float] = field(default_factory=list)
-    """Seconds from each kill to the next run of each job that it cut off."""
+    """Seconds from each kill until the jobs that it cut off were taken back, each."""
 
 
 class Breaks:
@@ -156,6 +156,7 @@ def judge(evidence: Evidence, changes: Iterable[history.Change] | None = None, *
         delays, moments = array("d"), array("q")
         deaths: list[history.Change] = []
         changes = _timed(evidence, _counted(changes, verdict, deaths), by_job, delays, moments)
+        changes = _rescued(evidence, changes, by_job, breaks, verdict)
         for rule, problem in audit(evidence, changes, serial=serial):
             verdict.problems[rule].append(problem)
         if not serial:
@@ -193,6 +194,23 @@ def _timed(
                 if run.lease == before.lease and run.end is not None and after.crashes == before.crashes:
                     delays.append((change.at - evidence.wall_of(run.end)) / 1e6)
                     moments.append(change.at)
+        yield change
+
+
+def _rescued(
+    evidence: Evidence,
+    changes: Iterable[history.Change],
+    by_job: dict[int, list[Run]],
+    breaks: Breaks,
+    verdict: Verdict,
+) -> Iterator[history.Change]:
+    """Adds how many seconds after the end of its process each run was taken back that this had cut off."""
+    for change in changes:
+        before, after = change.before, change.after
+        if before is not None and after is not None and before.state == EXECUTING and after.crashes > before.crashes:
+            for run in by_job.get(change.id, ()):
+                if run.lease == before.lease and run.end is None and (death := breaks.after(run)) is not None:
+                    verdict.waits.append((change.at - evidence.wall_of(death)) / 1e6)
         yield change
 
 
@@ -266,7 +284,7 @@ def _reruns(evidence: Evidence, by_job: dict[int, list[Run]], breaks: Breaks, ve
             # A failure that its handler raised is followed by the next attempt, whoever lives.
             if run.end is None or run.returned:
                 costs[run.process] += 1
-                yield from _rerun(job, run, after, breaks, verdict)
+                yield from _rerun(job, run, breaks, verdict)
     verdict.most = max(costs.values(), default=0)
     for process, count in costs.items():
         if count > (SLOTS + BACKLOG) * max(1, breaks.count(process)):
@@ -290,18 +308,16 @@ def _cut(evidence: Evidence, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
             yield f"{count} handlers ran in {process}, which has {SLOTS} slots"
 
 
-def _rerun(job: int, run: Run, after: Run, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
+def _rerun(job: int, run: Run, breaks: Breaks, verdict: Verdict) -> Iterator[str]:
     verdict.reruns += 1
     death = breaks.after(run)
     if death is None:
         # A batch of acks that a panic met is not written; its jobs are handed back.
         if run.process not in breaks.panics:
             yield f"job {job} ran again although {run.process} was not killed"
-    elif run.end is None:
-        verdict.waits.append((after.begin - death) / 1e9)
     elif breaks.flushed(run, death):
         yield f"job {job} ran again although it had returned {(death - run.end) / 1e9:.1f} s before that"
-    else:
+    elif run.end is not None:
         verdict.unflushed += 1
         verdict.oldest = max(verdict.oldest, (death - run.end) / 1e9)
 

@@ -201,10 +201,11 @@ impl Marks {
 
     /// These jobs were claimed.
     pub(super) fn claimed(&self, queue: &Name, jobs: &[Job]) {
+        // When the claim looked; a job that came back since is stamped later.
+        let Some(now) = jobs.iter().filter_map(|job| job.attempted_at).min() else { return };
         let mut queues = self.queues.lock();
         let mark = queues.entry(queue.clone()).or_default();
         for job in jobs {
-            let Some(now) = job.attempted_at else { continue };
             let place = (job.scheduled_at, job.id).min((now - OVERLAP, JobId(0)));
             let known = mark.places.entry(job.priority.0).or_insert(place);
             *known = (*known).max(place);
@@ -316,6 +317,12 @@ mod tests {
     #[test]
     fn what_overlapping_enqueues_may_show_late_is_looked_at_again() {
         let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 999_000, 1_000_000)]);
+        assert_eq!(marks.stretches(&queue(), now)[1].after, (0, Timestamp(750_000), JobId(0)));
+    }
+
+    #[test]
+    fn a_job_that_came_back_since_the_claim_looked_does_not_move_its_time() {
+        let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 900_000, 1_000_000), job(3, 0, 1_400_000, 1_400_000)]);
         assert_eq!(marks.stretches(&queue(), now)[1].after, (0, Timestamp(750_000), JobId(0)));
     }
 
