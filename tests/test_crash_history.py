@@ -240,6 +240,10 @@ FAULTS = {
     "a key that outlives its job": ("unique", lambda story: state(story, 8, key="k")),
     "a better one that was left": ("order", better_waits),
     "a claim before its time": ("early", lambda story: change(story, 7, scheduled_at=99 * SECOND)),
+    "a claim before its time that is stamped with it": (
+        "early",
+        lambda story: change(story, 7, scheduled_at=99 * SECOND, attempted_at=99 * SECOND),
+    ),
     "made available before its time": ("early", lambda story: change(story, 11, scheduled_at=99 * SECOND)),
     "a claim from a paused queue": ("pause", paused),
     "a claim from a queue that was paused by hand": ("pause", paused_by_hand),

@@ -11,7 +11,7 @@ The rules, beside those of `checker`:
 * **dead**: a job is rescued only from a node that was declared dead; such a node claims nothing and never comes back.
 * **unique**: a key has one holder at every step, and a job in a final state holds none.
 * **order**: a claim takes the best that waits in its queue. Only on SQLite, whose history is in the order of commits.
-* **early**: nothing is claimed, or made available, before its time.
+* **early**: nothing is claimed, or made available, before its time, nor stamped with one before it.
 * **pause**: nothing is claimed from a queue that is paused.
 * **cancel**: a run that somebody wants to stop ends cancelled, or is rescued.
 * **cron**: each tick has one job, and each job of a tick its tick.
@@ -179,7 +179,7 @@ class _Auditor:
     def _claimed(self, change: Change, after: Side) -> Iterator[Problem]:
         about = f"job {change.id}"
         self.claims[change.id, after.lease] = after.node or 0
-        yield from _early(change, change.attempted_at)
+        yield from _early(change, min(change.at, change.attempted_at))
         standing = self.standings.get(after.node or 0)
         # Elsewhere a claim may be under way while its node is declared dead; what it takes is rescued.
         if standing is None or (self.serial and standing != ALIVE):
