@@ -147,3 +147,13 @@ def test_a_job_of_a_dead_node_that_a_rule_refuses_keeps_none_of_the_others_there
         store.rescue(10)
     rule.drop()
     assert rescued() == {jobs[1].id}
+
+
+def test_a_rescue_goes_past_jobs_that_a_rule_refuses_to_those_behind_them(rule):
+    store = zjobs.DbStore(rule.url)
+    jobs = [reply.job for reply in store.enqueue([NewJob("act", b'{"n":%d}' % n) for n in [6, 7, 7, 7, 6, 6]])]
+    store.heartbeat(Heartbeat(NODE))
+    assert len(store.claim(NODE, "default", 6)) == 6
+    store.cancel(JobFilter(ids=[job.id for job in jobs]))
+    store.depart(NODE, 0.0)
+    assert [[one.job.id for one in store.rescue(2)] for _ in range(2)] == [[jobs[0].id, jobs[4].id], [jobs[5].id]]

@@ -41,6 +41,9 @@ pub use memory::{MemoryConfig, MemoryStore};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::{SqliteConfig, SqliteStore};
 
+/// So many jobs a *rescue* goes past that rules of others refuse, to those behind them.
+const MOST_REFUSED: usize = 1_000;
+
 /// A store of jobs. One method per verb; a single job is a batch of one.
 pub trait Store: Send + Sync {
     /// Whether a call may wait for a disk, a network or an interpreter. The runtime calls a store that never waits on

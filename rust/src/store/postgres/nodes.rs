@@ -17,7 +17,7 @@ use crate::store::postgres::rows;
 use crate::store::postgres::session::{Failed, Parameter, Session, Verb};
 use crate::store::postgres::types::{Id, Span};
 use crate::store::sql::postgres as sql;
-use crate::store::{Heartbeat, Rescued, Signal};
+use crate::store::{Heartbeat, MOST_REFUSED, Rescued, Signal};
 
 /// What came of a beat.
 #[derive(Debug)]
@@ -127,9 +127,19 @@ pub(super) async fn rescue(
     limit: usize,
 ) -> Verb<(Vec<Rescued>, Vec<Signal>)> {
     session.execute(sql::bury, &[(&listened.map(Span), Type::INTERVAL)]).await?;
-    let found = session.query(sql::orphans, &[(&rows::limit(limit), Type::INT8)]).await?;
-    let orphans = found.iter().map(|row| Ok((rows::job(row)?, reason(row.try_get(23)?)))).collect::<Verb<Vec<_>>>()?;
-    let mut rescued = if orphans.is_empty() { Vec::new() } else { take_back_most(session, &orphans).await? };
+    let (mut rescued, mut refused) = (Vec::new(), Refused::default());
+    loop {
+        let room = limit - rescued.len();
+        let orphans = orphans(session, room, &refused).await?;
+        let (is_last, known) = (orphans.len() < room, refused.ids.len());
+        take_back_most(session, &orphans, &mut rescued, &mut refused).await?;
+        if is_last || refused.ids.len() == known || refused.ids.len() >= MOST_REFUSED {
+            break;
+        }
+    }
+    if let Some(failed) = refused.why.filter(|_| rescued.is_empty()) {
+        return Err(failed);
+    }
     rescued.sort_unstable_by_key(|one| one.job.id);
     retire(session).await?;
     let mut news = Vec::new();
@@ -148,20 +158,45 @@ fn reason(standing: i16) -> RescueReason {
     if standing == AFTER_A_DEPARTURE { RescueReason::Shutdown } else { RescueReason::NodeDied }
 }
 
-/// A job that a rule refuses, which somebody has added, stays where it is, and is an error only where there is no other.
-async fn take_back_most(session: &Session, orphans: &[(Job, RescueReason)]) -> Verb<Vec<Rescued>> {
-    let mut refused = match take_back_or_not(session, orphans).await {
-        Err(failed) if Fate::is_bad_data(&failed) => failed,
-        done => return done,
-    };
-    let mut rescued = Vec::new();
+/// Jobs that a rule refuses, which somebody has added: they stay where they are.
+#[derive(Default)]
+struct Refused {
+    ids: Vec<JobId>,
+    /// Why, of the last of them.
+    why: Option<Failed>,
+}
+
+/// Up to `limit` jobs whose node is gone, beside those that are refused.
+async fn orphans(session: &Session, limit: usize, refused: &Refused) -> Verb<Vec<(Job, RescueReason)>> {
+    let limit = rows::limit(limit + refused.ids.len());
+    let found = session.query(sql::orphans, &[(&limit, Type::INT8)]).await?;
+    let orphans = found.iter().map(|row| Ok((rows::job(row)?, reason(row.try_get(23)?)))).collect::<Verb<Vec<_>>>()?;
+    Ok(orphans.into_iter().filter(|(job, _)| !refused.ids.contains(&job.id)).collect())
+}
+
+async fn take_back_most(
+    session: &Session,
+    orphans: &[(Job, RescueReason)],
+    rescued: &mut Vec<Rescued>,
+    refused: &mut Refused,
+) -> Verb<()> {
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    match take_back_or_not(session, orphans).await {
+        Err(failed) if Fate::is_bad_data(&failed) => (),
+        done => return done.map(|all| rescued.extend(all)),
+    }
     for orphan in orphans {
         match take_back_or_not(session, std::slice::from_ref(orphan)).await {
-            Err(failed) if Fate::is_bad_data(&failed) => refused = failed,
+            Err(failed) if Fate::is_bad_data(&failed) => {
+                refused.ids.push(orphan.0.id);
+                refused.why = Some(failed);
+            }
             done => rescued.extend(done?),
         }
     }
-    if rescued.is_empty() { Err(refused) } else { Ok(rescued) }
+    Ok(())
 }
 
 /// When it is refused, the transaction is as it was before.

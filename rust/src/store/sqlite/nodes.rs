@@ -12,7 +12,7 @@ use crate::store::json;
 use crate::store::sql::sqlite as sql;
 use crate::store::sqlite::writer::{Transaction, Verb};
 use crate::store::sqlite::{reads, rows};
-use crate::store::{Heartbeat, Pulse, Rescued, Signal};
+use crate::store::{Heartbeat, MOST_REFUSED, Pulse, Rescued, Signal};
 
 /// What a node may still do; the numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,23 +146,34 @@ impl Transaction<'_> {
                 ":now": self.now.0,
             })?;
         }
-        let (mut rescued, mut refused) = (Vec::new(), None);
-        for (id, reason) in self.orphans(limit)? {
-            match self.rescue_one(id, reason) {
-                Err(failed) if failed.is_bad_data() && !self.connection.is_autocommit() => refused = Some(failed),
-                done => rescued.extend(done?),
+        let (mut rescued, mut refused, mut why) = (Vec::new(), Vec::new(), None);
+        loop {
+            let (room, known) = (limit - rescued.len(), refused.len());
+            let orphans = self.orphans(room, &refused)?;
+            for (id, reason) in &orphans {
+                match self.rescue_one(*id, *reason) {
+                    Err(failed) if failed.is_bad_data() && !self.connection.is_autocommit() => {
+                        refused.push(*id);
+                        why = Some(failed);
+                    }
+                    done => rescued.extend(done?),
+                }
+            }
+            if orphans.len() < room || refused.len() == known || refused.len() >= MOST_REFUSED {
+                break;
             }
         }
-        if let Some(failed) = refused.filter(|_| rescued.is_empty()) {
+        if let Some(failed) = why.filter(|_| rescued.is_empty()) {
             return Err(failed);
         }
         self.retire()?;
         Ok(rescued)
     }
 
-    fn orphans(&self, limit: usize) -> Verb<Vec<(JobId, RescueReason)>> {
+    /// Up to `limit` jobs whose node is gone, beside those that are refused.
+    fn orphans(&self, limit: usize, refused: &[JobId]) -> Verb<Vec<(JobId, RescueReason)>> {
         let mut statement = self.connection.prepare_cached(sql::orphans)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit + refused.len()).unwrap_or(i64::MAX);
         let found = statement.query_map(named_params! {":limit": limit}, |row| {
             let reason = match Standing::of(row.get(1)?) {
                 Standing::Dead(reason) => reason,
@@ -170,7 +181,8 @@ impl Transaction<'_> {
             };
             Ok((JobId(row.get(0)?), reason))
         })?;
-        Ok(found.collect::<rusqlite::Result<Vec<_>>>()?)
+        let orphans = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(orphans.into_iter().filter(|(id, _)| !refused.contains(id)).collect())
     }
 
     fn rescue_one(&mut self, id: JobId, reason: RescueReason) -> Verb<Option<Rescued>> {
