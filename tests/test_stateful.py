@@ -41,8 +41,11 @@ WALKS = settings(
 )
 
 
+FILE, SERVER = (10, 25) if "ZJOBS_WALKS" in os.environ else (3, 5)
+"""One walk in so many goes over a file, over a server: they are slower than memory."""
+
+
 def every(share):
-    """One walk in so many: a file and a server are slower than memory."""
     return settings(WALKS, max_examples=max(1, WALKS.max_examples // share))
 
 
@@ -529,17 +532,17 @@ class TestMemoryStore(MemoryStoreWalk.TestCase):
 
 @pytest.mark.timeout(900)
 class TestDictStore(DictStoreWalk.TestCase):
-    settings = every(3)
+    settings = every(FILE)
 
 
 @pytest.mark.timeout(900)
 class TestSqliteStore(SqliteStoreWalk.TestCase):
-    settings = every(3)
+    settings = every(FILE)
 
 
 @pytest.mark.timeout(900)
 class TestMemoryBesideSqlite(MemoryBesideSqliteWalk.TestCase):
-    settings = every(4)
+    settings = every(FILE)
 
 
 class AtServer:
@@ -550,12 +553,12 @@ class AtServer:
 
 @pytest.mark.timeout(900)
 class TestPostgresStore(AtServer, PostgresStoreWalk.TestCase):
-    settings = every(5)
+    settings = every(SERVER)
 
 
 @pytest.mark.timeout(900)
 class TestMemoryBesidePostgres(AtServer, MemoryBesidePostgresWalk.TestCase):
-    settings = every(5)
+    settings = every(SERVER)
 
 
 def test_stores_that_are_not_the_same_are_told_apart():
