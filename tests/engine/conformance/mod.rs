@@ -13,6 +13,7 @@ pub mod prune;
 pub mod reads;
 pub mod rescue;
 pub mod retry;
+pub mod rules;
 pub mod stage;
 
 /// Makes one test of each case for one store. A case that is missing here is dead code, which the build refuses.

@@ -25,18 +25,6 @@ fn what_the_server_cannot_store_of_one_ack_harms_neither_its_move_nor_its_neighb
     assert_eq!((second.state, second.details().errors[0].kind.as_str()), (State::Retryable, "Unstorable"));
 }
 
-/// Somebody's rule: what fulfils the condition ends in an error with that code.
-fn add_rule(on: &Postgres, condition: &str, code: &str) {
-    let Postgres { schema, beside, .. } = on;
-    beside.run(&format!(
-        "CREATE FUNCTION {schema}.rule() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           IF {condition} THEN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END IF;
-           RETURN new;
-         END $$;
-         CREATE TRIGGER rule BEFORE UPDATE ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.rule()"
-    ));
-}
-
 fn with_result() -> Outcome {
     Outcome::Completed { result: Some(b"\"it\"".as_slice().into()) }
 }
@@ -46,7 +34,7 @@ fn a_result_that_a_rule_refuses_is_left_out_and_the_job_ends_all_the_same() {
     let on = Postgres::new();
     let fixture: &dyn Fixture = &on;
     let [bad, good] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
-    add_rule(&on, &format!("new.id = {} AND new.result IS NOT NULL", bad.id), "P0001");
+    on.add_rule(&format!("new.id = {} AND new.result IS NOT NULL", bad.id), "P0001");
     let acks = [&bad, &good].map(|job| settle(job, with_result()).unwrap());
     assert_eq!(on.store.ack(ALICE, &acks).unwrap(), [Acked::Stored; 2]);
     let [bad, good] = [bad.id, good.id].map(|id| fixture.get(id));
@@ -60,7 +48,7 @@ fn what_could_not_be_written_for_the_times_fault_is_not_written_without_its_resu
     let fixture: &dyn Fixture = &on;
     let [bad, late] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
     // query_canceled, as when the server's time for a statement is over
-    add_rule(&on, &format!("new.id = {} AND new.result IS NOT NULL", late.id), "57014");
+    on.add_rule(&format!("new.id = {} AND new.result IS NOT NULL", late.id), "57014");
     let failure = Failure { kind: "Oh".into(), message: "a\0b".into(), traceback: String::new() };
     let refused = settle(&bad, Outcome::Failed { failure, again: Again::In(Duration::from_secs(60)) }).unwrap();
     let error = on.store.ack(ALICE, &[refused, settle(&late, with_result()).unwrap()]).unwrap_err();

@@ -70,6 +70,18 @@ impl Postgres {
         Self::with(|config| config)
     }
 
+    /// Somebody's rule: what fulfils the condition ends in an error with that code.
+    pub fn add_rule(&self, condition: &str, code: &str) {
+        let Self { schema, beside, .. } = self;
+        beside.run(&format!(
+            "CREATE FUNCTION {schema}.rule() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF {condition} THEN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END IF;
+               RETURN new;
+             END $$;
+             CREATE TRIGGER rule BEFORE UPDATE ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION {schema}.rule()"
+        ));
+    }
+
     pub fn with(set: impl FnOnce(PostgresConfig) -> PostgresConfig) -> Self {
         let schema = fresh_schema();
         let beside = Beside::new();

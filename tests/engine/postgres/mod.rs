@@ -8,6 +8,7 @@ mod held_snapshot;
 mod keys;
 mod late_locks;
 mod long_looks;
+mod rules;
 mod sql;
 
 use crate::conformance::conformance;

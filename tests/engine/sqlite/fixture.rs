@@ -18,6 +18,10 @@ impl Sqlite {
         let store = SqliteStore::open(config(folder.path().join("jobs.db"), clock.clone())).unwrap();
         Self { clock, store, _kept: folder }
     }
+
+    pub fn path(&self) -> PathBuf {
+        self._kept.path().join("jobs.db")
+    }
 }
 
 pub fn config(path: PathBuf, clock: Arc<Manual>) -> SqliteConfig {

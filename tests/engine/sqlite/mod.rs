@@ -2,6 +2,7 @@
 
 pub mod fixture;
 mod neighbours;
+mod rules;
 mod signals;
 pub mod sql;
 mod time;
