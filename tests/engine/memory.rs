@@ -27,7 +27,7 @@ impl Memory {
     fn with(config: &MemoryConfig) -> Self {
         let clock = Arc::new(Manual::default());
         let store = MemoryStore::new(MemoryConfig { clock: clock.clone(), ..config.clone() });
-        Self { clock, store, _kept: () }
+        Self { clock, store, kept: () }
     }
 }
 

@@ -22,7 +22,7 @@ pub trait Fixture {
 pub struct ByHand<S, K = ()> {
     pub clock: Arc<Manual>,
     pub store: S,
-    pub _kept: K,
+    pub kept: K,
 }
 
 impl<S: Store, K> Fixture for ByHand<S, K> {

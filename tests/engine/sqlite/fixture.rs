@@ -16,11 +16,11 @@ impl Sqlite {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Manual::default());
         let store = SqliteStore::open(config(folder.path().join("jobs.db"), clock.clone())).unwrap();
-        Self { clock, store, _kept: folder }
+        Self { clock, store, kept: folder }
     }
 
     pub fn path(&self) -> PathBuf {
-        self._kept.path().join("jobs.db")
+        self.kept.path().join("jobs.db")
     }
 }
 

@@ -56,7 +56,7 @@ type Process = ByHand<SqliteStore>;
 impl Process {
     fn on(folder: &Path, clock: &Arc<Manual>) -> Self {
         let store = SqliteStore::open(config(folder.join("jobs.db"), clock.clone())).unwrap();
-        Self { clock: clock.clone(), store, _kept: () }
+        Self { clock: clock.clone(), store, kept: () }
     }
 
     fn due_in(&self, seconds: u64) -> Timestamp {
