@@ -5,7 +5,7 @@
 UPDATE zjobs.jobs AS job
 SET state = ack.state, attempt = ack.attempt, node = NULL, acked = true,
     scheduled_at = coalesce(zjobs.now() + ack.delay, job.scheduled_at),
-    finished_at = CASE WHEN ack.state IN (2, 4, 5) THEN zjobs.now() END,
+    finished_at = CASE WHEN ack.state IN (2, 4, 5) THEN greatest(zjobs.now(), job.attempted_at) END,
     live_key = CASE WHEN ack.state IN (2, 4, 5) THEN NULL ELSE job.live_key END,
     errors = CASE
         WHEN ack.error IS NULL THEN job.errors

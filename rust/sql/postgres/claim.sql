@@ -2,6 +2,7 @@
 -- Take the best due jobs of one queue, up to a limit, and lease them to one node that is alive.
 -- A row that somebody made available with its attempts used up stays, and holds nobody up.
 -- A job that ran, failed and came back since this statement began is stamped with its time, which is later than the statement's.
+-- So is one that came before the clock was set back.
 -- A lease number that cannot grow any more stays as it is.
 -- Only what is behind one place of that order, as far as another.
 -- Order must stay equal to index jobs_claim (queue, priority, scheduled_at, id).
@@ -20,7 +21,7 @@ WITH me AS MATERIALIZED (
 )
 UPDATE zjobs.jobs AS job
 SET state = 1, attempt = job.attempt + 1, lease = job.lease + (job.lease < 2147483647)::integer, node = me.number,
-    attempted_at = greatest(zjobs.now(), job.scheduled_at), acked = false
+    attempted_at = greatest(zjobs.now(), job.scheduled_at, job.inserted_at), acked = false
 FROM picked, me
 WHERE job.id = picked.id
 RETURNING

@@ -8,7 +8,7 @@ SET state = rescue.state, attempt = rescue.attempt, crashes = rescue.crashes, no
         WHEN jsonb_array_length(job.errors) >= $7 THEN job.errors - 0 || zjobs.stamped(rescue.error)
         ELSE coalesce(job.errors, '[]') || zjobs.stamped(rescue.error)
     END,
-    finished_at = CASE WHEN rescue.state IN (2, 4, 5) THEN zjobs.now() END,
+    finished_at = CASE WHEN rescue.state IN (2, 4, 5) THEN greatest(zjobs.now(), job.attempted_at) END,
     live_key = CASE WHEN rescue.state IN (2, 4, 5) THEN NULL ELSE job.live_key END
 FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::integer[], $5::smallint[], $6::text[])
     AS rescue (id, lease, state, attempt, crashes, error)

@@ -6,7 +6,7 @@ use zjobs_engine::outcome::{Again, Outcome, settle};
 use zjobs_engine::state::State;
 use zjobs_engine::store::{Acked, Report};
 
-use super::fixture::{ALICE, BOB, Fixture, cancelled, done, failed, ids, new_job, secs};
+use super::fixture::{ALICE, BOB, Fixture, HOUR, cancelled, done, failed, ids, new_job, secs};
 
 pub fn each_outcome_leads_where_the_table_says(on: &dyn Fixture) {
     let cases = [
@@ -163,4 +163,27 @@ pub fn a_leaving_node_may_ack(on: &dyn Fixture) {
     on.store().depart(ALICE, secs(60)).unwrap();
     assert_eq!(on.ack(ALICE, &job, done()), Acked::Stored);
     assert!(on.store().nodes().unwrap().is_empty(), "it holds nothing any more");
+}
+
+pub fn the_times_of_a_job_are_in_order_though_the_wall_clock_has_stepped_back(on: &dyn Fixture) {
+    let ends = on.running(ALICE, new_job());
+    let orphan = on.running(BOB, new_job());
+    let [starts, unwanted] = std::array::from_fn(|_| on.enqueue_default());
+    on.step_wall(-HOUR);
+    on.ack(ALICE, &ends, done());
+    on.store().cancel(&ids(&[unwanted.id, orphan.id])).unwrap();
+    let claimed = on.claim(ALICE, 9).remove(0);
+    assert_eq!(claimed.id, starts.id);
+    assert!(claimed.scheduled_at.max(claimed.inserted_at) <= claimed.attempted_at.unwrap(), "{claimed:?}");
+    on.ack(ALICE, &claimed, done());
+    on.store().depart(BOB, secs(0)).unwrap();
+    on.advance(secs(1));
+    assert_eq!(on.store().rescue(9).unwrap().len(), 1);
+    for id in [ends.id, orphan.id, starts.id, unwanted.id] {
+        let job = on.get(id);
+        assert!(
+            job.attempted_at.unwrap_or(job.inserted_at).max(job.inserted_at) <= job.finished_at.unwrap(),
+            "{job:?}"
+        );
+    }
 }

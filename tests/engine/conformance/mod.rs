@@ -36,7 +36,8 @@ macro_rules! conformance {
                     another_node_changes_nothing,
                     a_wanted_cancel_is_told_to_the_holder_alone, a_job_that_does_not_run_refuses_acks,
                     the_same_ack_again_is_already_stored, acks_of_one_batch_do_not_harm_each_other,
-                    progress_is_guarded_by_the_lease, a_leaving_node_may_ack;
+                    progress_is_guarded_by_the_lease, a_leaving_node_may_ack,
+                    the_times_of_a_job_are_in_order_though_the_wall_clock_has_stepped_back;
                 stage: due_jobs_become_available_and_the_next_one_is_named, a_limit_leaves_the_rest_overdue,
                     a_failed_job_comes_back_after_its_backoff, order_of_claim_follows_due_times_after_staging,
                     a_delay_passes_although_the_wall_clock_has_stepped_back;
