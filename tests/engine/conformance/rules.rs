@@ -6,7 +6,7 @@ use zjobs_engine::{Error, State};
 use super::fixture::{ALICE, BOB, Fixture, TTL, ids, new_job, secs};
 
 /// Jobs with these numbers, whose node is dead.
-fn orphans(on: &dyn Fixture, node: NodeId, numbers: &[u8]) -> Vec<JobId> {
+pub fn orphans(on: &dyn Fixture, node: NodeId, numbers: &[u8]) -> Vec<JobId> {
     on.beat(node, &[]);
     let job = |number: &u8| NewJob { args: number.to_string().into_bytes().into(), ..new_job() };
     let made = on.store().enqueue(numbers.iter().map(job).collect()).unwrap();

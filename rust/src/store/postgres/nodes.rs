@@ -129,11 +129,10 @@ pub(super) async fn rescue(
     session.execute(sql::bury, &[(&listened.map(Span), Type::INTERVAL)]).await?;
     let (mut rescued, mut refused) = (Vec::new(), Refused::default());
     loop {
-        let room = limit - rescued.len();
-        let orphans = orphans(session, room, &refused).await?;
-        let (is_last, known) = (orphans.len() < room, refused.ids.len());
+        let known = refused.ids.len();
+        let orphans = orphans(session, limit - rescued.len(), &refused).await?;
         take_back_most(session, &orphans, &mut rescued, &mut refused).await?;
-        if is_last || refused.ids.len() == known || refused.ids.len() >= MOST_REFUSED {
+        if refused.ids.len() == known || refused.ids.len() >= MOST_REFUSED {
             break;
         }
     }

@@ -148,18 +148,17 @@ impl Transaction<'_> {
         }
         let (mut rescued, mut refused, mut why) = (Vec::new(), Vec::new(), None);
         loop {
-            let (room, known) = (limit - rescued.len(), refused.len());
-            let orphans = self.orphans(room, &refused)?;
-            for (id, reason) in &orphans {
-                match self.rescue_one(*id, *reason) {
+            let known = refused.len();
+            for (id, reason) in self.orphans(limit - rescued.len(), &refused)? {
+                match self.rescue_one(id, reason) {
                     Err(failed) if failed.is_bad_data() && !self.connection.is_autocommit() => {
-                        refused.push(*id);
+                        refused.push(id);
                         why = Some(failed);
                     }
                     done => rescued.extend(done?),
                 }
             }
-            if orphans.len() < room || refused.len() == known || refused.len() >= MOST_REFUSED {
+            if refused.len() == known || refused.len() >= MOST_REFUSED {
                 break;
             }
         }
