@@ -15,6 +15,8 @@ ROUNDS ?= 1000000
 PROCESSES ?= 4
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
+# Where cargo puts what it built so.
+BUILDS = $(CARGO_TARGET_DIR)/$(if $(filter test,$(PROFILE)),debug,$(PROFILE))
 
 # rustup's folder, for shells that did not read its profile yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -63,11 +65,11 @@ test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses; PROCE
 
 sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
-	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	"$(BUILDS)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 bugs: $(DEPS) ## hunt every deliberate bug of the simulator: STORE=memory, sqlite or both
 	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
-	"$(CARGO_TARGET_DIR)/$(PROFILE)/examples/sim" --store $(STORE) --bugs
+	"$(BUILDS)/examples/sim" --store $(STORE) --bugs
 
 walks: $(BUILT) ## random walks beside a model and beside each other, on every store: WALKS=50000 SEED=1
 	walks=$(or $(WALKS),50000); for part in $$(seq 0 2000 $$((walks - 1))); do \
@@ -103,9 +105,9 @@ mutants-postgres: $(DEPS) ## the same for what the store in PostgreSQL decides, 
 evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, session or full; ARGS="--only NAME --set WALKS=9", or --page
 	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)
 
-sim-short: ## the simulator's short form: 100 000 seeds in memory, 300 on a file
-	@$(MAKE) --no-print-directory sim STORE=memory SEED= SEEDS=100000
-	@$(MAKE) --no-print-directory sim STORE=sqlite SEED= SEEDS=300
+sim-short: ## the simulator's short form, as the tests are built, which check more: 100 000 seeds in memory, 300 on a file
+	@$(MAKE) --no-print-directory sim PROFILE=test STORE=memory SEED= SEEDS=100000
+	@$(MAKE) --no-print-directory sim PROFILE=test STORE=sqlite SEED= SEEDS=300
 
 models: $(DEPS) ## all schedules of the concurrent pieces, and very many of whole engines: PREEMPTIONS=5 ROUNDS=1000000 SEED=1
 	$(MODELS) --features loom --bin loom-models -- --preemptions $(or $(PREEMPTIONS),5)
