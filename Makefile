@@ -30,6 +30,8 @@ export PYO3_PYTHON := $(PYTHON)
 
 TURN = $(PY) tools/turn.py
 CARGO = $(TURN) cargo
+# Always together: what is built for one of them is then built for all.
+TESTED = --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss --package zjobs-fuzz
 # Most tests wait for something: four processes, each with a server of its own, take a third of the time on two cores.
 PYTEST = $(PY) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 MODELS = $(CARGO) run --locked --quiet --profile test --manifest-path rust/models/Cargo.toml
@@ -57,18 +59,17 @@ demo: $(BUILT) ## do real work and watch it: hash, parse, compress, fail, retry,
 test: test-rust test-python sim-short models-short ## everything that must pass
 
 test-rust: $(DEPS) ## the engine's tests
-	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet --package zjobs-engine --package zjobs-vfs --package zjobs-powerloss \
-	  --package zjobs-fuzz
+	$(PY) tests/postgres_server.py $(CARGO) test --locked --quiet $(TESTED)
 
 test-python: $(BUILT) ## the tests through Python; ARGS="-k name" chooses; PROCESSES=0 runs them in one, for a debugger
 	$(PYTEST) $(ARGS)
 
 sim: $(DEPS) ## simulate faults: SEEDS=1000000 runs many, SEED=42 replays one; STORE=memory, sqlite or both
-	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
+	$(CARGO) build --locked --quiet --profile $(PROFILE) $(TESTED) --example sim
 	"$(BUILDS)/examples/sim" --store $(STORE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 bugs: $(DEPS) ## hunt every deliberate bug of the simulator: STORE=memory, sqlite or both
-	$(CARGO) build --locked --quiet --profile $(PROFILE) --example sim
+	$(CARGO) build --locked --quiet --profile $(PROFILE) $(TESTED) --example sim
 	"$(BUILDS)/examples/sim" --store $(STORE) --bugs
 
 walks: $(BUILT) ## random walks beside a model and beside each other, on every store: WALKS=50000 SEED=1

@@ -166,12 +166,16 @@ pub fn a_leaving_node_may_ack(on: &dyn Fixture) {
 }
 
 pub fn the_times_of_a_job_are_in_order_though_the_wall_clock_has_stepped_back(on: &dyn Fixture) {
+    let tried = on.enqueue_default();
+    on.advance(secs(1));
+    on.beat(ALICE, &[]);
+    on.ack(ALICE, &on.claim(ALICE, 1)[0], failed(Again::In(secs(7_200))));
     let ends = on.running(ALICE, new_job());
     let orphan = on.running(BOB, new_job());
     let [starts, unwanted] = std::array::from_fn(|_| on.enqueue_default());
     on.step_wall(-HOUR);
     on.ack(ALICE, &ends, done());
-    on.store().cancel(&ids(&[unwanted.id, orphan.id])).unwrap();
+    on.store().cancel(&ids(&[tried.id, unwanted.id, orphan.id])).unwrap();
     let claimed = on.claim(ALICE, 9).remove(0);
     assert_eq!(claimed.id, starts.id);
     assert!(claimed.scheduled_at.max(claimed.inserted_at) <= claimed.attempted_at.unwrap(), "{claimed:?}");
@@ -179,7 +183,7 @@ pub fn the_times_of_a_job_are_in_order_though_the_wall_clock_has_stepped_back(on
     on.store().depart(BOB, secs(0)).unwrap();
     on.advance(secs(1));
     assert_eq!(on.store().rescue(9).unwrap().len(), 1);
-    for id in [ends.id, orphan.id, starts.id, unwanted.id] {
+    for id in [tried.id, ends.id, orphan.id, starts.id, unwanted.id] {
         let job = on.get(id);
         assert!(
             job.attempted_at.unwrap_or(job.inserted_at).max(job.inserted_at) <= job.finished_at.unwrap(),
