@@ -16,7 +16,7 @@ PROCESSES ?= 4
 # Nearly as fast as a release, built in a fraction of the time; `make wheel` takes the real one.
 PROFILE ?= dev-release
 # Where cargo puts what it built so.
-BUILDS = $(CARGO_TARGET_DIR)/$(if $(filter test,$(PROFILE)),debug,$(PROFILE))
+BUILDS = $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 # rustup's folder, for shells that did not read its profile yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -107,8 +107,8 @@ evidence: $(BUILT) ## run the proofs and write docs/evidence.md: DEPTH=short, se
 	$(PY) tools/evidence.py --depth $(or $(DEPTH),short) $(ARGS)
 
 sim-short: ## the simulator's short form, as the tests are built, which check more: 100 000 seeds in memory, 300 on a file
-	@$(MAKE) --no-print-directory sim PROFILE=test STORE=memory SEED= SEEDS=100000
-	@$(MAKE) --no-print-directory sim PROFILE=test STORE=sqlite SEED= SEEDS=300
+	@$(MAKE) --no-print-directory sim PROFILE=dev STORE=memory SEED= SEEDS=100000
+	@$(MAKE) --no-print-directory sim PROFILE=dev STORE=sqlite SEED= SEEDS=300
 
 models: $(DEPS) ## all schedules of the concurrent pieces, and very many of whole engines: PREEMPTIONS=5 ROUNDS=1000000 SEED=1
 	$(MODELS) --features loom --bin loom-models -- --preemptions $(or $(PREEMPTIONS),5)
