@@ -78,7 +78,7 @@ walks: $(BUILT) ## random walks beside a model and beside each other, on every s
 	  ZJOBS_WALKS=$$((left < 2000 ? left : 2000)) $(PYTEST) -q -o timeout=0 -o faulthandler_timeout=0 \
 	    --hypothesis-seed=$$(($(or $(SEED),1) + part)) tests/test_stateful.py || exit 1; \
 	done
-	@echo "proved: $(or $(WALKS),50000) walks of up to 60 steps in memory, a tenth as many on a file, as many beside it, a twenty-fifth on a server, as many beside it, no difference"
+	@echo "proved: $(or $(WALKS),50000) walks of up to 60 steps in memory, a tenth as many on a file and a twenty-fifth on a server, half of them beside memory, no difference"
 
 repeat: $(BUILT) ## the suite again and again, with hasty thread switches: RUNS=100
 	for run in $$(seq $(or $(RUNS),100)); do \

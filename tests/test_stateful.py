@@ -41,8 +41,8 @@ WALKS = settings(
 )
 
 
-FILE, SERVER = (10, 25) if "ZJOBS_WALKS" in os.environ else (3, 5)
-"""One walk in so many goes over a file, over a server: they are slower than memory."""
+FILE, SERVER = (20, 50) if "ZJOBS_WALKS" in os.environ else (3, 5)
+"""One walk in so many goes over a file, over a server, and as many over it and memory at once: they are slower."""
 
 
 def every(share):
