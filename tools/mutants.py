@@ -8,7 +8,7 @@ Usage: python tools/mutants.py FILE ...
 The files are Rust sources. The unit tests judge first, which takes a few seconds a change. What they do not notice is
 shown to the others: the walks and the conformance suite, for files of the store in PostgreSQL on a server, which
 `tests/postgres_server.py` must have started, and on every other store for the rest. `MUTANTS_OUTPUT` is a folder to
-keep what cargo-mutants writes.
+keep what cargo-mutants writes, `MUTANTS_JOBS` how many are made and judged at once, each in its own copy.
 """
 
 import json
@@ -31,8 +31,13 @@ JUDGES: dict[bool, list[Judge]] = {
     False: [(("--lib",), ()), (("--test=engine",), ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours"))],
     True: [(("--lib", "--test=engine"), ("postgres",))],
 }
+# One is built while the tests of another wait.
+JOBS = os.environ.get("MUTANTS_JOBS", "2")
 # A mutant that hangs is killed, after so many seconds or five times as long as the tests take without it.
 LIMIT = ("--minimum-test-timeout", "60", "--timeout-multiplier", "5")
+# One failure is enough, and what waits for something that does not come any more is waited for no longer.
+FIRST_FAILURE = json.dumps([sys.executable, str(ROOT / "tools" / "first_failure.py")])
+RUNNER = f"--cargo-arg=--config=target.'cfg(all())'.runner={FIRST_FAILURE}"
 # Most of the time goes into building.
 QUICK = {"PROPTEST_CASES": "64", "CARGO_PROFILE_TEST_DEBUG": "0", "CARGO_PROFILE_TEST_OPT_LEVEL": "0"}
 MISSED, KILLED = "MissedMutant", ("CaughtMutant", "Timeout")
@@ -55,7 +60,9 @@ def run(files: list[str], out: Path) -> list[Outcome]:
 def judged(files: list[str], judges: list[Judge], out: Path) -> list[Outcome]:
     """What these judges say of each mutant of the files."""
     chosen = [word for file in files for word in ("--file", file)]
-    options = ["--package", "zjobs-engine", "--no-shuffle", *LIMIT, "--output", str(out)]
+    options = ["--package", "zjobs-engine", "--no-shuffle", f"--jobs={JOBS}", RUNNER, *LIMIT, "--output", str(out)]
+    # Each copy builds for itself: in one folder they would wait for each other, and take what the other built.
+    environment = {key: value for key, value in (os.environ | QUICK).items() if key != "CARGO_TARGET_DIR"}
     found: dict[str, Outcome] = {}
     for number, (targets, filters) in enumerate(judges):
         again = ["--iterate"] if number else []
@@ -63,7 +70,7 @@ def judged(files: list[str], judges: list[Judge], out: Path) -> list[Outcome]:
         built = [f"--cargo-arg={target}" for target in targets]
         command = ["cargo", "mutants", *options, *again, *built, *chosen, "--", "--", *filters]
         # Exit codes of cargo-mutants: 2 when some survived, 3 when some ran too long.
-        code = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | QUICK).returncode
+        code = subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode
         if code not in {0, 2, 3}:
             sys.exit(f"cargo mutants ended with status {code}: see above")
         outcomes = json.loads((out / "mutants.out" / "outcomes.json").read_text(encoding="utf-8"))["outcomes"]

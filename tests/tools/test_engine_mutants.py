@@ -90,6 +90,15 @@ def test_what_the_store_on_a_server_does_is_judged_on_a_server(tool, monkeypatch
     ]
 
 
+def test_copies_build_apart_and_end_at_the_first_failure(tool, monkeypatch):
+    monkeypatch.setenv("CARGO_TARGET_DIR", "one for all")
+    machine, environments = Machine(tool.ROOT, ("CaughtMutant", "")), []
+    monkeypatch.setattr(subprocess, "run", lambda command, env, **_: environments.append(env) or machine.run(command))
+    tool.run([FILE], tool.ROOT)
+    assert "CARGO_TARGET_DIR" not in environments[0]
+    assert any("first_failure.py" in word for word in machine.commands[0])
+
+
 def test_a_survivor_without_a_reason_fails_the_run(tool, monkeypatch, capsys):
     status, _ = ended(tool, monkeypatch, ("MissedMutant", "MissedMutant"))
     assert status == 1

@@ -1,5 +1,6 @@
 //! A store in a schema of its own, whose clock moves only when told to.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -48,10 +49,11 @@ impl Beside {
     }
 }
 
-/// A name that no other test has.
+/// A name that no other test has, nor one of a process before that was killed and left its tables.
 pub fn fresh_schema() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("t{:x}_{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn config(schema: &str) -> PostgresConfig {
