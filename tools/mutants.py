@@ -7,8 +7,9 @@ Usage: python tools/mutants.py FILE ...
 
 The files are Rust sources. The unit tests judge first, which takes a few seconds a change. What they do not notice is
 shown to the others: the walks and the conformance suite, for files of the store in PostgreSQL on a server, which
-`tests/postgres_server.py` must have started, and on every other store for the rest. `MUTANTS_OUTPUT` is a folder to
-keep what cargo-mutants writes, `MUTANTS_JOBS` how many are made and judged at once, each in its own copy.
+`tests/postgres_server.py` must have started, and on every other store for the rest; for the runtime at last to the
+simulator. `MUTANTS_OUTPUT` is a folder to keep what cargo-mutants writes, `MUTANTS_JOBS` how many are made and judged
+at once, each in its own copy.
 """
 
 import json
@@ -23,13 +24,18 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = ROOT / "tests" / "mutants" / "rust.toml"
-# What is built and run, and which tests of it. Quick ones first; no server where none is needed, nor the simulator: its
-# part is elsewhere. The store on a server has few unit tests: all that have its name judge at once.
+# What is built and run, and which tests of it. Quick ones first; no server where none is needed, and the simulator only
+# for what it runs itself. The store on a server has few unit tests: all that have its name judge at once.
 Judge = tuple[tuple[str, ...], tuple[str, ...]]
-ON_A_SERVER = "rust/src/store/postgres/"
-JUDGES: dict[bool, list[Judge]] = {
-    False: [(("--lib",), ()), (("--test=engine",), ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours"))],
-    True: [(("--lib", "--test=engine"), ("postgres",))],
+LIB: Judge = (("--lib",), ())
+SUITES: Judge = (("--test=engine",), ("--skip", "postgres", "--skip", "sim::", "--skip", "neighbours"))
+ON_A_SERVER: Judge = (("--lib", "--test=engine"), ("postgres",))
+SIMULATOR: Judge = (("--test=engine",), ("sim::without_a_bug", "sim::memory_and_a_file"))
+# By where the file is: the first that fits.
+JUDGES: dict[str, list[Judge]] = {
+    "rust/src/store/postgres/": [ON_A_SERVER],
+    "rust/src/runtime/": [LIB, SUITES, SIMULATOR],
+    "": [LIB, SUITES],
 }
 # One is built while the tests of another wait.
 JOBS = os.environ.get("MUTANTS_JOBS", "2")
@@ -48,10 +54,12 @@ Mutant = tuple[str, str]
 def run(files: list[str], out: Path) -> list[Outcome]:
     """What became of each mutant of the files."""
     outcomes: list[Outcome] = []
-    for on_a_server, judges in JUDGES.items():
-        chosen = [file for file in files if file.startswith(ON_A_SERVER) is on_a_server]
+    left = files
+    for place, judges in JUDGES.items():
+        chosen = [file for file in left if file.startswith(place)]
+        left = [file for file in left if file not in chosen]
         if chosen:
-            folder = out / ("server" if on_a_server else "here")
+            folder = out / place
             folder.mkdir(parents=True, exist_ok=True)
             outcomes += judged(chosen, judges, folder)
     return outcomes

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -54,6 +55,17 @@ def test_an_action_that_somebody_could_move_is_found(tmp_path, line, status):
 )
 def test_an_old_sqlite_is_found(version, status):
     assert audit.sqlite_version("", f'#define SQLITE_VERSION        "{version}"\n').status.name == status
+
+
+def test_the_day_of_the_advisories_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARGO_HOME", str(tmp_path))
+    assert audit.newest_database() == "a database without a date"
+    base = tmp_path / "advisory-dbs/advisory-db-1"
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "init", "--quiet", base], check=True)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-08-21T12:00:00")
+    subprocess.run(["git", "-C", base, *who, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    assert audit.newest_database() == "the database of 2026-08-21"
 
 
 def test_a_package_that_was_skipped_was_not_audited_and_a_weak_one_fails():
