@@ -40,7 +40,7 @@ JUDGES: dict[str, list[Judge]] = {
 # One is built while the tests of another wait.
 JOBS = os.environ.get("MUTANTS_JOBS", "2")
 # A mutant that hangs is killed, after so many seconds or five times as long as the tests take without it.
-LIMIT = ("--minimum-test-timeout", "60", "--timeout-multiplier", "5")
+LIMIT = ("--minimum-test-timeout", "30", "--timeout-multiplier", "5")
 # One failure is enough, and what waits for something that does not come any more is waited for no longer.
 FIRST_FAILURE = json.dumps([sys.executable, str(ROOT / "tools" / "first_failure.py")])
 RUNNER = f"--cargo-arg=--config=target.'cfg(all())'.runner={FIRST_FAILURE}"
