@@ -100,6 +100,11 @@ pub struct Ack {
 }
 
 impl Ack {
+    /// The attempt that ended, which the attempt number does not count any more where it was given back.
+    pub const fn attempted(&self) -> u32 {
+        if self.event.attempt_change() < 0 { self.attempt + 1 } else { self.attempt }
+    }
+
     /// The move alone, and that something could not be kept: for a store that refuses what the handler left.
     #[must_use]
     pub fn reduced(&self) -> Self {
@@ -227,11 +232,12 @@ mod tests {
     #[test]
     fn a_snooze_and_a_release_give_the_attempt_back() {
         let snooze = settle(&running(3, 5), Outcome::Snoozed { delay: Duration::from_secs(60) }).unwrap();
-        assert_eq!((snooze.to, snooze.attempt), (State::Scheduled, 2));
+        assert_eq!((snooze.to, snooze.attempt, snooze.attempted()), (State::Scheduled, 2, 3));
         let release = settle(&running(3, 5), Outcome::Released).unwrap();
         assert_eq!((release.to, release.attempt), (State::Available, 2));
         for outcome in [Outcome::Completed { result: None }, failed(Again::Never), failed(Again::In(Duration::ZERO))] {
-            assert_eq!(settle(&running(3, 5), outcome).unwrap().attempt, 3);
+            let ack = settle(&running(3, 5), outcome).unwrap();
+            assert_eq!((ack.attempt, ack.attempted()), (3, 3));
         }
     }
 

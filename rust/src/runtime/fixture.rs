@@ -9,8 +9,8 @@ use crate::runtime::pool::{Next, QueueIndex};
 use crate::runtime::running::{Lane, Running};
 use crate::store::Store;
 use crate::store::memory::{MemoryConfig, MemoryStore};
-use crate::sync::Arc;
-use crate::telemetry::Silent;
+use crate::sync::{Arc, Mutex};
+use crate::telemetry::{Event, Kind, Silent, Sink};
 
 pub(super) struct Fixture<S = MemoryStore> {
     pub(super) clock: Arc<Manual>,
@@ -38,8 +38,7 @@ impl<S: Store + 'static> Fixture<S> {
     }
 
     pub(super) fn enqueue(&self, set: impl FnOnce(NewJob) -> NewJob) -> JobId {
-        let job = NewJob::new(queue(), worker(), b"{}".as_slice().into());
-        self.engine.enqueue(vec![set(job)]).unwrap()[0].job.id
+        self.engine.enqueue(vec![set(new_job())]).unwrap()[0].job.id
     }
 
     /// The next job that a slot gets.
@@ -49,6 +48,28 @@ impl<S: Store + 'static> Fixture<S> {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Keeps what it is told, but for one kind.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) events: Mutex<Vec<Event>>,
+    pub(super) unwanted: Option<Kind>,
+}
+
+impl Sink for Heard {
+    fn wants(&self, kind: Kind) -> bool {
+        self.unwanted != Some(kind)
+    }
+
+    fn emit(&self, event: Event) {
+        self.events.lock().push(event);
+    }
+}
+
+/// A job of the node's queue and worker.
+pub(super) fn new_job() -> NewJob {
+    NewJob::new(queue(), worker(), b"{}".as_slice().into())
 }
 
 fn queue() -> Name {

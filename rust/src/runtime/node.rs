@@ -74,3 +74,48 @@ impl Node {
         self.starts.fetch_add(1, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Node {
+        Node::new(fastrand::Rng::with_seed(1))
+    }
+
+    #[test]
+    fn a_lease_is_trusted_until_the_moment_that_was_said_or_until_the_store_knows_the_node_no_more() {
+        let node = node();
+        assert!(!node.is_trusted(Moment(0)), "no beat has succeeded");
+        node.trust_until(Moment(10));
+        assert!(node.is_trusted(Moment(9)) && !node.is_trusted(Moment(10)));
+        node.distrust(NodeId(1));
+        assert!(node.is_trusted(Moment(9)), "that was about another");
+        node.distrust(node.id());
+        assert!(!node.is_trusted(Moment(9)));
+    }
+
+    #[test]
+    fn a_new_incarnation_has_a_name_of_its_own_and_is_not_trusted_yet() {
+        let node = node();
+        // As each start does. No incarnation before it had jobs.
+        let unused = node.id();
+        node.reincarnate();
+        let first = node.id();
+        assert!(unused != first && !node.is_former(unused));
+        node.trust_until(Moment(10));
+        node.reincarnate();
+        assert!(!node.is_trusted(Moment(9)));
+        assert!(node.is_former(first) && !node.is_former(node.id()));
+    }
+
+    #[test]
+    fn a_node_departs_until_it_starts_again() {
+        let node = node();
+        assert!(!node.departs());
+        node.set_departs(true);
+        assert!(node.departs());
+        node.set_departs(false);
+        assert!(!node.departs());
+    }
+}

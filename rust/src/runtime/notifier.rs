@@ -74,7 +74,9 @@ mod tests {
         let rung =
             || [&shared.claim_alarm, &agenda, &shared.heartbeat_alarm, &shared.rescue_alarm].map(|one| one.take());
         assert_eq!(rung(), [false; 4]);
-        Notifier::new(shared).signal(&Signal::Missed);
+        let notifier = Notifier::new(shared);
+        assert!(Arc::ptr_eq(&notifier.attention(), &shared.attention), "the store tells what the node asks for");
+        notifier.signal(&Signal::Missed);
         assert_eq!(rung(), [true; 4], "jobs that wait, jobs that are due, cancels and queues, the dead");
     }
 }

@@ -50,3 +50,44 @@ pub fn prune(shared: &Shared, store: &dyn Store) -> Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::fixture::{Fixture, new_job};
+    use crate::store::{Filter, Retention};
+
+    /// So many jobs whose time is over.
+    fn outdated(on: &Fixture, count: usize) {
+        on.store.enqueue(vec![new_job(); count]).unwrap();
+        on.store.cancel(&Filter::default()).unwrap();
+        on.clock.advance(Retention::default().cancelled.unwrap() + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn it_goes_on_at_once_while_a_look_is_full_and_then_rests() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let mut pruner = Pruner::new(shared.clone());
+        outdated(&on, BATCH + 1);
+        let mut left_after = || {
+            let now = Now::read(&*on.clock);
+            let Wake::At(next) = pruner.tick(now, &*on.store).unwrap() else { panic!("it looks by itself") };
+            (next.since(now.moment), on.store.count(&Filter::default()).unwrap())
+        };
+        assert_eq!(left_after(), (Duration::ZERO, 1));
+        assert_eq!(left_after(), (shared.config.prune, 0));
+        assert_eq!(left_after(), (shared.config.prune, 0));
+        assert_eq!(pruner.slack(), shared.config.prune / 4);
+    }
+
+    #[test]
+    fn by_hand_it_prunes_all_and_says_how_many_went() {
+        let on = Fixture::new();
+        outdated(&on, 2 * BATCH + 7);
+        assert_eq!(prune(&on.engine.shared, &*on.store).unwrap(), 2 * BATCH + 7);
+        outdated(&on, BATCH);
+        assert_eq!(prune(&on.engine.shared, &*on.store).unwrap(), BATCH);
+        assert_eq!(prune(&on.engine.shared, &*on.store).unwrap(), 0);
+    }
+}

@@ -110,11 +110,14 @@ pub fn rescue_all(shared: &Shared, store: &dyn Store) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::clock::{Clock, Manual};
+    use crate::job::{Job, NodeId};
+    use crate::outcome::RescueReason;
     use crate::runtime::config::Config;
     use crate::runtime::engine::Engine;
+    use crate::runtime::fixture::{Fixture, Heard, new_job};
     use crate::runtime::notifier::Notifier;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Signal, Subscriber};
+    use crate::store::{Claim, Heartbeat, Signal, Subscriber};
     use crate::telemetry::Silent;
 
     fn engine(clock: &Arc<Manual>, store: &Arc<MemoryStore>) -> Engine {
@@ -163,5 +166,54 @@ mod tests {
         };
         let heard = [Signal::Orphaned, Signal::Orphaned, Signal::Leaving, Signal::Leaving, Signal::Orphaned];
         assert_eq!(heard.map(&mut looks_at), [true, true, true, false, true]);
+    }
+
+    /// A node that has claimed so many jobs, and is silent for too long.
+    fn a_dead_node_with(on: &Fixture, count: usize) {
+        let (node, ttl) = (NodeId(9), Duration::from_secs(20));
+        let job = new_job();
+        let queue = job.queue.clone();
+        on.store.enqueue(vec![job; count]).unwrap();
+        let beat =
+            Heartbeat { node, name: String::new(), pid: 1, ttl, queues: vec![(queue.clone(), 9)], holds: vec![] };
+        on.store.heartbeat(&beat).unwrap();
+        assert_eq!(on.store.claim(&Claim { node, queue, limit: count }).unwrap().len(), count);
+        on.clock.advance(ttl * 2);
+    }
+
+    #[test]
+    fn it_goes_on_at_once_while_a_look_is_full() {
+        let on = Fixture::new();
+        a_dead_node_with(&on, BATCH + 1);
+        let mut rescuer = Rescuer::new(on.engine.shared.clone());
+        let now = Now::read(&*on.clock);
+        let mut looks = || rescuer.tick(now, &*on.store).unwrap();
+        assert_eq!(looks(), Wake::At(now.moment));
+        assert_eq!(looks(), Wake::At(now.moment + Config::default().rescue));
+    }
+
+    #[test]
+    fn by_hand_it_takes_back_all_and_says_how_many_came() {
+        let on = Fixture::new();
+        a_dead_node_with(&on, 2 * BATCH + 7);
+        assert_eq!(rescue_all(&on.engine.shared, &*on.store).unwrap(), 2 * BATCH + 7);
+        assert_eq!(rescue_all(&on.engine.shared, &*on.store).unwrap(), 0);
+    }
+
+    #[test]
+    fn it_tells_of_each_job_and_of_the_end_of_those_that_are_over() {
+        let on = Fixture::new();
+        let id = on.enqueue(|job| job);
+        let job = on.store.get(&[id]).unwrap().remove(0);
+        let told = |state, unwanted| {
+            let heard = Heard { unwanted, ..Heard::default() };
+            tell(&heard, &Rescued { job: Job { state, ..job.clone() }, reason: RescueReason::NodeDied });
+            heard.events.into_inner().iter().map(Event::kind).collect::<Vec<_>>()
+        };
+        assert_eq!(told(State::Available, None), [Kind::JobRescued]);
+        assert_eq!(told(State::Discarded, None), [Kind::JobRescued, Kind::JobDiscarded]);
+        assert_eq!(told(State::Cancelled, None), [Kind::JobRescued, Kind::JobCancelled]);
+        assert_eq!(told(State::Cancelled, Some(Kind::JobRescued)), [Kind::JobCancelled]);
+        assert_eq!(told(State::Cancelled, Some(Kind::JobCancelled)), [Kind::JobRescued]);
     }
 }

@@ -283,10 +283,19 @@ fn pause(retries: u32, around: &Surroundings) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
-    use crate::clock::Manual;
+    use crate::clock::{Manual, System};
+    use crate::runtime::fixture::Heard;
     use crate::store::memory::MemoryStore;
+    use crate::sync::AtomicUsize;
     use crate::telemetry::Silent;
+
+    fn around(clock: Arc<dyn Clock>, beat: Duration, alarms: Vec<Arc<Alarm>>) -> Surroundings {
+        let store = Arc::new(MemoryStore::default());
+        Surroundings { store, clock, sink: Arc::new(Silent), outage: Arc::default(), beat, alarms }
+    }
 
     struct Works(Arc<AtomicBool>);
 
@@ -307,14 +316,7 @@ mod tests {
     /// Whether the roles of a node are woken by the end of an outage that lasted so long.
     fn wakes_all_after(outage: Duration) -> bool {
         let (clock, alarm) = (Arc::new(Manual::default()), Arc::<Alarm>::default());
-        let around = Surroundings {
-            store: Arc::new(MemoryStore::default()),
-            clock: clock.clone(),
-            sink: Arc::new(Silent),
-            outage: Arc::default(),
-            beat: Duration::from_secs(5),
-            alarms: vec![alarm.clone()],
-        };
+        let around = around(clock.clone(), Duration::from_secs(5), vec![alarm.clone()]);
         let works = Arc::new(AtomicBool::new(true));
         let role = Box::new(Works(works.clone()));
         let mut seat = Seat { role, alarm: Arc::default(), due: Moment(0), retries: 0 };
@@ -340,17 +342,103 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_below_their_longest_and_below_a_beat() {
-        let around = |beat| Surroundings {
-            store: Arc::new(MemoryStore::default()),
-            clock: Arc::new(Manual::default()),
-            sink: Arc::new(Silent),
-            outage: Arc::default(),
-            beat,
-            alarms: Vec::new(),
-        };
+        let around = |beat| around(Arc::new(Manual::default()), beat, Vec::new());
         let (slow, fast) = (around(Duration::from_secs(5)), around(Duration::from_millis(250)));
         assert!(pause(0, &slow) <= Duration::from_millis(50));
         assert!((7..99).all(|retries| pause(retries, &slow) <= LONGEST && pause(retries, &slow) >= LONGEST / 5));
         assert!((7..99).all(|retries| pause(retries, &fast) <= fast.beat));
+    }
+
+    /// Tells of each tick, and wants the next one after so long, or when its alarm rings.
+    struct Tells(&'static str, Option<Duration>, Sender<&'static str>);
+
+    impl Role for Tells {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn tick(&mut self, now: Now, _: &dyn Store) -> Result<Wake> {
+            self.2.send(self.0).unwrap();
+            Ok(self.1.map_or(Wake::OnAlarm, |after| Wake::At(now.moment + after)))
+        }
+    }
+
+    fn next(ticks: &Receiver<&'static str>) -> &'static str {
+        ticks.recv_timeout(Duration::from_secs(20)).expect("a role has not been run")
+    }
+
+    /// The machine's clocks, and how often they were read.
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl Clock for Counting {
+        fn now(&self) -> Timestamp {
+            System.now()
+        }
+
+        fn moment(&self) -> Moment {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            System.moment()
+        }
+    }
+
+    #[test]
+    fn a_service_runs_its_roles_at_first_and_when_their_alarms_ring_and_sleeps_in_between_until_it_is_stopped() {
+        let (clock, alarms) = (Arc::new(Counting::default()), [Arc::<Alarm>::default(), Arc::default()]);
+        let (tells, ticks) = channel();
+        let role = |name, alarm: &Arc<Alarm>| -> Seated { (Box::new(Tells(name, None, tells.clone())), alarm.clone()) };
+        let service = Service::new(vec![role("first", &alarms[0]), role("second", &alarms[1])]);
+        assert_eq!(format!("{service:?}"), r#"["first", "second"]"#);
+        let (stopper, around) = (service.stopper(), around(clock.clone(), Duration::from_secs(5), Vec::new()));
+        std::thread::scope(|scope| {
+            let runs = scope.spawn(|| service.run(&around));
+            assert_eq!([next(&ticks), next(&ticks)], ["first", "second"]);
+            alarms[1].ring();
+            assert_eq!(next(&ticks), "second");
+            alarms[0].ring();
+            alarms[0].ring();
+            assert_eq!(next(&ticks), "first");
+            assert!(!runs.is_finished());
+            assert!(ticks.recv_timeout(Duration::from_millis(50)).is_err(), "nothing is due");
+            stopper.stop();
+            runs.join().unwrap();
+        });
+        assert!(clock.0.load(Ordering::Relaxed) <= 12, "it woke at every bell and at nothing else");
+    }
+
+    #[test]
+    fn a_service_runs_a_role_again_when_it_has_asked_for_it() {
+        let (tells, ticks) = channel();
+        let often = Tells("often", Some(Duration::from_millis(1)), tells.clone());
+        let at_once = Tells("at once", Some(Duration::ZERO), tells);
+        for role in [often, at_once] {
+            let name = role.name();
+            let service = Service::new(vec![(Box::new(role), Arc::default())]);
+            let (stopper, around) = (service.stopper(), around(Arc::new(System), Duration::from_secs(5), Vec::new()));
+            std::thread::scope(|scope| {
+                scope.spawn(|| service.run(&around));
+                assert_eq!([next(&ticks), next(&ticks), next(&ticks)], [name; 3]);
+                stopper.stop();
+            });
+            ticks.try_iter().count();
+        }
+    }
+
+    #[test]
+    fn an_outage_is_told_once_and_only_to_who_wants_to_know() {
+        let error = Error::Internal("the server is down".into());
+        for (unwanted, expected) in [
+            (None, vec![Kind::StoreUnavailable, Kind::StoreRecovered]),
+            (Some(Kind::StoreUnavailable), vec![Kind::StoreRecovered]),
+            (Some(Kind::StoreRecovered), vec![Kind::StoreUnavailable]),
+        ] {
+            let (outage, heard) = (Outage::default(), Heard { unwanted, ..Heard::default() });
+            assert_eq!(outage.answered(Moment(5), &heard), None);
+            outage.failed(Moment(10), &heard, &error);
+            outage.failed(Moment(20), &heard, &error);
+            assert_eq!(outage.answered(Moment(40), &heard), Some(Duration::from_nanos(30)));
+            assert_eq!(outage.answered(Moment(50), &heard), None);
+            assert_eq!(heard.events.into_inner().iter().map(Event::kind).collect::<Vec<_>>(), expected);
+        }
     }
 }

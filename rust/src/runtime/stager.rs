@@ -69,3 +69,37 @@ impl Role for Stager {
         Ok(Wake::At(if store.blocks() { due.min(poll) } else { due }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::{NewJob, When};
+    use crate::runtime::fixture::Fixture;
+    use crate::runtime::role::Now;
+
+    #[test]
+    fn only_a_job_that_is_due_before_the_next_look_makes_it_earlier() {
+        let on = Fixture::new();
+        let agenda = &on.engine.shared.agenda;
+        let alarm = agenda.alarm();
+        let rings = |at: Timestamp| {
+            agenda.due(at);
+            alarm.take()
+        };
+        let (soon, later) = (Duration::from_secs(1), Duration::from_secs(2));
+        let in_time = |after: Duration| on.store.now().unwrap() + after;
+        assert!(rings(in_time(later)), "it has never looked");
+        let mut stager = Stager::new(on.engine.shared.clone());
+        let mut looks = || {
+            alarm.take();
+            stager.tick(Now::read(&*on.clock), &*on.store).unwrap()
+        };
+        assert_eq!(looks(), Wake::OnAlarm, "nothing will be due");
+        on.enqueue(|job| NewJob { when: When::In(soon), ..job });
+        assert_eq!(looks(), Wake::At(Now::read(&*on.clock).moment + soon));
+        assert!(!rings(in_time(later)) && !rings(in_time(soon)));
+        assert!(rings(in_time(soon / 2)));
+    }
+}

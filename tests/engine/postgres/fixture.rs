@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};
+use zjobs_engine::clock::{Clock, System};
 use zjobs_engine::store::Store;
 use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
 use zjobs_engine::sync::{AtomicU64, Ordering};
@@ -51,9 +52,9 @@ impl Beside {
 
 /// A name that no other test has, nor one of a process before that was killed and left its tables.
 pub fn fresh_schema() -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
+    static BEGAN: LazyLock<i64> = LazyLock::new(|| System.now().micros());
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("t{:x}_{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("t{}_{}_{}", std::process::id(), *BEGAN, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn config(schema: &str) -> PostgresConfig {

@@ -107,10 +107,7 @@ pub(super) fn kept() -> i32 {
 }
 
 fn error_text(ack: &Ack) -> Option<String> {
-    let failure = ack.error.as_ref()?;
-    // The attempt that failed, before any refund.
-    let attempt = if ack.event.attempt_change() < 0 { ack.attempt + 1 } else { ack.attempt };
-    Some(error_entry(attempt, failure))
+    Some(error_entry(ack.attempted(), ack.error.as_ref()?))
 }
 
 /// An entry without its time, which the server stamps.

@@ -71,9 +71,7 @@ impl Transaction<'_> {
         let Some(failure) = &ack.error else { return Ok(None) };
         let mut statement = self.connection.prepare_cached(sql::errors)?;
         let known = statement.query_row(named_params! {":id": ack.id.0}, |row| rows::string(row, 0)).optional()?;
-        // The attempt that failed, before any refund.
-        let attempt = if ack.event.attempt_change() < 0 { ack.attempt + 1 } else { ack.attempt };
-        Ok(Some(json::errors_after(known.as_deref(), attempt, self.now, failure)))
+        Ok(Some(json::errors_after(known.as_deref(), ack.attempted(), self.now, failure)))
     }
 
     /// Why nothing was written.
