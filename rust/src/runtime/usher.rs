@@ -235,7 +235,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
     use std::thread::ThreadId;
 
     use super::*;
@@ -364,6 +364,27 @@ mod tests {
         usher.ring();
         assert_eq!(called.recv().unwrap().0, "ring");
         close(&usher);
+    }
+
+    #[test]
+    fn a_loop_that_has_been_told_is_told_again_when_it_has_answered() {
+        let (usher, called) = house(None, 0);
+        usher.ring();
+        usher.ring();
+        assert_eq!(names(&called), ["ring"]);
+        usher.hear();
+        usher.ring();
+        assert_eq!(names(&called), ["ring"]);
+        close(&usher);
+    }
+
+    #[test]
+    fn its_thread_ends_with_it() {
+        let (usher, called) = house(None, 0);
+        as_ours(&usher, Usher::ring);
+        assert_eq!(called.recv().unwrap().0, "ring");
+        drop(usher);
+        assert_eq!(called.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
     }
 
     #[test]
