@@ -14,6 +14,7 @@ pub mod reads;
 pub mod rescue;
 pub mod retry;
 pub mod rules;
+pub mod signals;
 pub mod stage;
 
 /// Makes one test of each case for one store. A case that is missing here is dead code, which the build refuses.
@@ -66,6 +67,9 @@ macro_rules! conformance {
                     declaring_again_keeps_pause_and_last_tick, a_tick_follows_uniqueness,
                     an_old_tick_never_fires_again, a_late_tick_between_others_fires,
                     a_tick_of_a_week_ago_still_fires_and_an_older_one_does_not, a_deleted_schedule_is_forgotten;
+                signals: a_job_that_became_available_is_told_however_it_did,
+                    a_job_that_will_be_due_is_told_with_its_time, a_job_that_has_ended_is_told_however_it_did,
+                    a_wanted_cancel_and_a_new_setting_are_told_with_whom_they_concern;
                 reads: each_filter_restricts, a_cursor_walks_through_all_jobs_in_both_orders,
                     counts_ignore_the_limit, counts_by_state_and_queue_agree_with_the_jobs, missing_ids_are_left_out;
             }
