@@ -82,6 +82,58 @@ def test_a_unique_enqueue_whose_job_has_ended_before_it_is_sent_again_is_not_don
     assert runs == [1]
 
 
+def test_one_that_was_cut_off_beside_others_and_is_then_sent_by_itself_is_not_done_twice(
+    server, url, schema, proxy, eventually
+):
+    """The other one is cancelled meanwhile, and a new rule refuses it: so the second try of both is refused."""
+    client, jobs = zjobs.Supervisor(url), zjobs.Supervisor(through(url, server, proxy))
+    worker, runs, made, seen = zjobs.Supervisor(url, poll_interval_ms=50), [], {}, []
+    worker.worker(name="slow")(lambda: runs.append(1))
+
+    def enqueue(name):
+        try:
+            made[name] = jobs.enqueue(name, unique_key=name)
+        except zjobs.Error as error:
+            made[name] = error
+
+    def judge(data):
+        for name in (b"first", b"slow", b"other"):
+            seen.extend([name] if name in data and name not in seen else [])
+        if b"first" in data:
+            # The others come together while it is on its way.
+            assert arrived.wait(SOON)
+        if b"COMMIT" in data and {b"slow", b"other"} <= set(seen):
+            proxy.judge = lambda _: "hold"
+            return "cut after"
+        return "pass"
+
+    jobs.enqueue("before", unique_key="before")
+    proxy.judge, arrived = judge, threading.Event()
+    calls = [threading.Thread(target=enqueue, args=(name,)) for name in ("first", "slow", "other")]
+    calls[0].start()
+    eventually(lambda: b"first" in seen)
+    for call in calls[1:]:
+        call.start()
+    time.sleep(0.2)  # no sign tells that they wait for company
+    arrived.set()
+    eventually(lambda: client.count(worker="slow") == 1)
+    assert client.cancel_many(worker="other") == 1
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(f"""
+            CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+            CREATE TRIGGER no BEFORE INSERT ON {schema}.jobs FOR EACH ROW WHEN (new.worker = 'other')
+            EXECUTE FUNCTION {schema}.no()""")
+    with worker:
+        eventually(lambda: client.count(worker="slow", states=[zjobs.JobState.COMPLETED]) == 1)
+        proxy.judge = lambda _: "pass"
+        proxy.cut()
+        for call in calls:
+            call.join()
+    assert isinstance(made["other"], zjobs.Error)
+    assert [job.id for job in client.list(worker="slow")] == [made["slow"].id]
+    assert runs == [1]
+
+
 def test_calls_end_in_time_however_often_they_may_be_tried_again(server, schema, proxy):
     store = zjobs.PostgresStore(through(server.url, server, proxy), schema=schema, call_timeout_seconds=1)
     jobs = zjobs.Supervisor(store)

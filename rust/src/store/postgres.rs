@@ -264,8 +264,8 @@ impl PostgresStore {
         let callers: Vec<_> = group.iter().map(|(came, jobs)| (*came, jobs.len())).collect();
         let first = callers.iter().map(|(came, _)| *came).min().unwrap_or_else(|| System.moment());
         let jobs: Vec<NewJob> = group.into_iter().flat_map(|(_, jobs)| jobs).collect();
-        let refused = Cell::new(false);
-        match self.insert(&jobs, first, &refused) {
+        let (refused, doubt) = (Cell::new(false), Cell::new(None));
+        match self.insert(&jobs, first, &refused, &doubt) {
             Ok(enqueued) => {
                 let mut enqueued = enqueued.into_iter();
                 callers.into_iter().map(|(_, size)| Ok(enqueued.by_ref().take(size).collect())).collect()
@@ -276,7 +276,7 @@ impl PostgresStore {
                 let apart = |(came, size)| {
                     let mine;
                     (mine, left) = left.split_at(size);
-                    self.insert(mine, came, &refused)
+                    self.insert(mine, came, &refused, &doubt)
                 };
                 callers.into_iter().map(apart).collect()
             }
@@ -285,14 +285,26 @@ impl PostgresStore {
         }
     }
 
-    /// `refused` is set when the server refused what is in one of them.
-    fn insert(&self, jobs: &[NewJob], came: Moment, refused: &Cell<bool>) -> Result<Vec<Enqueued>> {
+    /// `refused` is set when the server refused what is in one of them; `doubt` is since when they may have been inserted
+    /// by a try of which nobody knows what came.
+    fn insert(
+        &self,
+        jobs: &[NewJob],
+        came: Moment,
+        refused: &Cell<bool>,
+        doubt: &Cell<Option<Moment>>,
+    ) -> Result<Vec<Enqueued>> {
         let keyed = |job: &NewJob| job.unique.as_ref().is_some_and(|one| one.strategy == UniqueStrategy::IgnoreNew);
         let repeat = if jobs.iter().all(keyed) { Repeat::Safe } else { Repeat::Unsafe };
         let seat = if has_key(jobs) { &self.keyed } else { &self.writes };
         let alone = jobs.len() == 1 || (jobs.len() <= AT_ONCE && !has_key(jobs));
         let (began, tried) = (System.moment(), Cell::new(false));
-        let again = || tried.replace(true).then_some(began);
+        let again = || {
+            if tried.replace(true) {
+                doubt.set(doubt.get().or(Some(began)));
+            }
+            doubt.get()
+        };
         let enqueued = if alone {
             let verb = async |session: &Session| {
                 let done = match again() {
@@ -377,7 +389,7 @@ impl Store for PostgresStore {
         }
         let came = System.moment();
         if jobs.len() > TOGETHER {
-            return self.insert(&jobs, came, &Cell::default());
+            return self.insert(&jobs, came, &Cell::default(), &Cell::default());
         }
         let enqueues = if has_key(&jobs) { &self.keyed_enqueues } else { &self.enqueues };
         enqueues.run((came, jobs), TOGETHER, |group| self.enqueue_together(group))
