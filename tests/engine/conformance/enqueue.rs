@@ -36,6 +36,10 @@ pub fn every_column_comes_back(on: &dyn Fixture) {
     assert_eq!(job.details().unique_key.as_deref(), Some("key-1"));
     assert_eq!((&job.details().tags, &job.details().meta), (&new.tags, &new.meta));
     assert_eq!(on.get(job.id), job);
+    for (tags, meta) in [(new.tags, None), (Vec::new(), new.meta)] {
+        let job = on.enqueue(NewJob { tags, meta, ..new_job() });
+        assert_eq!(on.get(job.id), job, "what is returned is what is stored");
+    }
     let unlimited = on.enqueue(NewJob { timeout: None, ..new_job() });
     assert_eq!(on.get(unlimited.id).timeout, None);
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use zjobs_engine::job::NewJob;
 use zjobs_engine::outcome::settle;
-use zjobs_engine::store::postgres::PostgresConfig;
-use zjobs_engine::store::{Acked, Store};
+use zjobs_engine::store::postgres::{PostgresConfig, PostgresStore};
+use zjobs_engine::store::{Acked, Filter, Store};
 use zjobs_engine::unique::UniqueStrategy;
 
-use crate::conformance::fixture::{ALICE, Fixture, done, new_job, unique_job};
-use crate::postgres::fixture::{Beside, Postgres};
+use crate::conformance::fixture::{ALICE, Fixture, done, new_job, unique_job, worker};
+use crate::postgres::fixture::{Beside, Postgres, config};
 
 /// Has met the job with the key, and stays open.
 fn transaction(on: &Postgres) -> Beside {
@@ -58,4 +59,43 @@ fn the_end_of_a_running_job_and_other_enqueues_do_not_wait_for_one_that_waits_fo
         open.run("COMMIT");
         assert!(waiting.join().unwrap()[0].conflict);
     });
+}
+
+#[test]
+fn an_enqueue_whose_connection_ended_is_answered_with_whoever_had_its_key_meanwhile() {
+    let here = Postgres::new();
+    let on: &dyn Fixture = &here;
+    let schema = &here.schema;
+    // The first of its inserts waits, and loses its connection.
+    here.beside.run(&format!(
+        "CREATE SEQUENCE {schema}.cuts;
+         CREATE FUNCTION {schema}.cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('{schema}.cuts') = 1 THEN
+                 PERFORM pg_advisory_xact_lock(hashtext('{schema}'));
+                 PERFORM pg_terminate_backend(pg_backend_pid());
+             END IF;
+             RETURN new;
+         END $$;
+         CREATE TRIGGER cut BEFORE INSERT ON {schema}.jobs FOR EACH ROW WHEN (new.worker = 'cut_off')
+         EXECUTE FUNCTION {schema}.cut()"
+    ));
+    let gate = Beside::new();
+    gate.run(&format!("SELECT pg_advisory_lock(hashtext('{schema}'))"));
+    let waits = format!("SELECT 'yes' FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%{schema}%'");
+    let cut_off = NewJob { worker: worker("cut_off"), ..unique_job("k", UniqueStrategy::IgnoreNew) };
+    std::thread::scope(|scope| {
+        let enqueuing = scope.spawn(|| here.store.enqueue(vec![cut_off]).unwrap().remove(0));
+        while here.beside.texts(&waits).is_empty() {
+            std::thread::yield_now();
+        }
+        let other = PostgresStore::open(config(schema)).unwrap();
+        other.enqueue(vec![unique_job("k", UniqueStrategy::IgnoreNew)]).unwrap();
+        on.beat(ALICE, &[]);
+        let job = on.claim(ALICE, 1).remove(0);
+        assert_eq!(on.ack(ALICE, &job, done()), Acked::Stored);
+        gate.run(&format!("SELECT pg_advisory_unlock(hashtext('{schema}'))"));
+        let answer = enqueuing.join().unwrap();
+        assert_eq!((answer.job.id, answer.conflict), (job.id, true));
+    });
+    assert_eq!(on.store().count(&Filter::default()).unwrap(), 1);
 }

@@ -392,6 +392,27 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_one_priority_are_no_more_than_so_many() {
+        // A thousand seconds, of which two at once take too long.
+        let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 1_000_000_000, 2_000_000_000)]);
+        let takes = |piece: Stretch| if piece.to.1.since(piece.after.1) == FIRST { 10 } else { 40 };
+        assert_eq!(sweep(&marks, now, takes).len(), PIECES as usize);
+    }
+
+    #[test]
+    fn the_way_to_the_server_is_what_the_narrowest_pieces_take_in_the_mean() {
+        let (marks, mut now) = after(&[100, 100, 100], &[job(7, 0, 1_000_000_000, 2_000_000_000)]);
+        let mut seconds = |takes| {
+            now = now + MILLI * 10_000;
+            let piece = marks.front(&queue(), now).unwrap();
+            now = look(&marks, piece, takes, now);
+            piece.to.1.since(piece.after.1).as_secs()
+        };
+        // The way is 20 ms, and 25 ms after the third: what is left of the fourth is half of what is long.
+        assert_eq!([20, 46, 30, 50, 0].map(&mut seconds), [1, 2, 1, 2, 2]);
+    }
+
+    #[test]
     fn where_the_server_is_far_away_a_sweep_has_two_pieces() {
         let (marks, now) = after(&[100, 100, 100], &[job(7, 0, 300, LATE)]);
         assert_eq!(sweep(&marks, now, |_| 60).len(), 2);
