@@ -130,3 +130,14 @@ pub fn texts_of_every_script_come_back(on: &dyn Fixture) {
     let job = on.enqueue(NewJob { args: args.as_bytes().into(), tags: vec![tag.clone()], ..new_job() });
     assert_eq!((&*on.get(job.id).args, &on.get(job.id).details().tags), (args.as_bytes(), &vec![tag]));
 }
+
+pub fn jobs_with_and_without_keys_may_come_together(on: &dyn Fixture) {
+    let keyed = || unique_job("k", IgnoreNew);
+    let batch = vec![new_job(), keyed(), new_job(), new_job(), keyed(), new_job()];
+    let made = on.store().enqueue(batch).unwrap();
+    assert_eq!(made.iter().map(|one| one.conflict).collect::<Vec<_>>(), [false, false, false, false, true, false]);
+    assert_eq!(made[4].job.id, made[1].job.id);
+    let keys: Vec<_> = made.iter().map(|one| on.get(one.job.id).details().unique_key.clone()).collect();
+    let key = Some("k");
+    assert_eq!(keys.iter().map(Option::as_deref).collect::<Vec<_>>(), [None, key, None, None, key, None]);
+}

@@ -28,7 +28,7 @@ macro_rules! conformance {
                     a_key_that_is_taken_returns_the_job_that_has_it, every_live_state_keeps_the_key,
                     every_final_state_frees_the_key, the_newer_job_replaces_a_waiting_one,
                     the_newer_job_asks_a_running_one_to_stop_and_has_the_key_at_once,
-                    a_batch_with_one_key_twice_acts_as_one_after_the_other, texts_of_every_script_come_back;
+                    jobs_with_and_without_keys_may_come_together, a_batch_with_one_key_twice_acts_as_one_after_the_other, texts_of_every_script_come_back;
                 claim: order_is_priority_then_due_time_then_id, a_claim_leases_and_counts,
                     nothing_is_claimed_twice, nothing_is_claimed_before_its_time, queues_do_not_mix,
                     a_limit_of_none_claims_none, only_a_living_node_may_claim;
