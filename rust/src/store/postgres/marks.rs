@@ -276,6 +276,7 @@ mod tests {
         {
             now = look(marks, piece, takes(piece), now) + MILLI * 10_000;
             pieces.push(piece);
+            assert!(pieces.len() <= 4 * PIECES as usize, "it does not come to its end");
         }
         pieces
     }
