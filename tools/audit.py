@@ -67,7 +67,7 @@ def crate_advisories() -> Found:
     done = _run(["cargo", "deny", "check", "advisories"])
     text = done.stdout + done.stderr
     if "failed to fetch advisory database" in text:
-        way_out = "git config url.COPY.insteadOf https://github.com/RustSec/advisory-db names one that can be reached"
+        way_out = "`git config --global url.COPY.insteadOf https://github.com/RustSec/advisory-db` names a copy of it"
         return Found(name, Status.NOT_RUN, f"the advisory database could not be fetched; {way_out}")
     if done.returncode:
         return Found(name, Status.FAILED, text)

@@ -114,7 +114,7 @@ def test_one_that_was_cut_off_beside_others_and_is_then_sent_by_itself_is_not_do
     eventually(lambda: b"first" in seen)
     for call in calls[1:]:
         call.start()
-    time.sleep(0.2)  # no sign tells that they wait for company
+    time.sleep(0.5)  # no sign tells that they wait for company
     arrived.set()
     eventually(lambda: client.count(worker="slow") == 1)
     assert client.cancel_many(worker="other") == 1

@@ -90,6 +90,15 @@ def test_what_the_store_on_a_server_does_is_judged_on_a_server(tool, monkeypatch
     ]
 
 
+def test_what_survives_in_the_runtime_is_shown_to_the_simulator_at_last(tool, monkeypatch):
+    role = "rust/src/runtime/node.rs"
+    machine = Machine(tool.ROOT, ("MissedMutant", "MissedMutant"))
+    monkeypatch.setattr(subprocess, "run", machine.run)
+    tool.run([role], tool.ROOT)
+    assert len(machine.commands) == 3
+    assert machine.commands[-1][-2:] == ["sim::without_a_bug", "sim::memory_and_a_file"]
+
+
 def test_copies_build_apart_and_end_at_the_first_failure(tool, monkeypatch):
     monkeypatch.setenv("CARGO_TARGET_DIR", "one for all")
     machine, environments = Machine(tool.ROOT, ("CaughtMutant", "")), []

@@ -2,13 +2,14 @@
 
 use zjobs_engine::job::{Name, NewJob, When};
 use zjobs_engine::outcome::{Again, Outcome};
-use zjobs_engine::store::{Acked, Filter, Signal, Subscriber};
+use zjobs_engine::store::{Acked, Filter, Signal, Store, Subscriber};
 use zjobs_engine::sync::{Arc, Mutex};
 
 use super::fixture::{ALICE, Fixture, TTL, done, failed, ids, new_job, queue, secs};
 
+/// Notes what it is told.
 #[derive(Default)]
-struct Ear(Mutex<Vec<Signal>>);
+pub struct Ear(Mutex<Vec<Signal>>);
 
 impl Subscriber for Ear {
     fn signal(&self, signal: &Signal) {
@@ -17,9 +18,21 @@ impl Subscriber for Ear {
 }
 
 impl Ear {
+    pub fn on(store: &dyn Store) -> Arc<Self> {
+        let ear = Arc::<Self>::default();
+        let subscriber: Arc<dyn Subscriber> = ear.clone();
+        store.subscribe(Arc::downgrade(&subscriber));
+        ear
+    }
+
+    /// What it has heard since it was last asked.
+    pub fn news(&self) -> Vec<Signal> {
+        std::mem::take(&mut *self.0.lock())
+    }
+
     /// Whether it has heard this since it was last asked. A store on a server may say a thing twice, and the second time late.
     fn heard(&self, signal: &Signal) -> bool {
-        std::mem::take(&mut *self.0.lock()).contains(signal)
+        self.news().contains(signal)
     }
 }
 
@@ -29,9 +42,7 @@ fn own(step: &str) -> (Name, NewJob) {
 }
 
 fn listening(on: &dyn Fixture) -> Arc<Ear> {
-    let ear = Arc::<Ear>::default();
-    let subscriber: Arc<dyn Subscriber> = ear.clone();
-    on.store().subscribe(Arc::downgrade(&subscriber));
+    let ear = Ear::on(on.store());
     on.beat(ALICE, &[]);
     ear
 }
@@ -70,7 +81,7 @@ pub fn a_job_that_became_available_is_told_however_it_did(on: &dyn Fixture) {
     on.store().cancel(&Filter::default()).unwrap();
     ear.heard(&Signal::Missed);
     on.store().retry(&Filter::default()).unwrap();
-    let told = std::mem::take(&mut *ear.0.lock());
+    let told = ear.news();
     assert!(again.iter().all(|queue| told.contains(&Signal::Ready(queue.clone()))), "{told:?}");
 
     let (rescued, job) = own("rescued");

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use zjobs_engine::outcome::{Again, Failure, Outcome, settle};
-use zjobs_engine::store::{Acked, Signal, Store, Subscriber};
-use zjobs_engine::sync::{Arc, Mutex};
+use zjobs_engine::store::{Acked, Signal, Store};
 use zjobs_engine::{Error, State};
 
 use crate::conformance::fixture::{ALICE, Fixture, done, new_job};
+use crate::conformance::signals::Ear;
 use crate::postgres::fixture::Postgres;
 
 #[test]
@@ -67,25 +67,14 @@ fn a_batch_is_one_transaction() {
     assert_eq!(on.beside.texts(&writers).len(), 1);
 }
 
-/// Notes what it was told.
-struct Notes(Mutex<Vec<Signal>>);
-
-impl Subscriber for Notes {
-    fn signal(&self, signal: &Signal) {
-        self.0.lock().push(signal.clone());
-    }
-}
-
 #[test]
 fn whoever_listens_is_told_once_for_a_batch_that_jobs_have_ended() {
     let on = Postgres::new();
     let fixture: &dyn Fixture = &on;
     let jobs: [_; 3] = std::array::from_fn(|_| fixture.running(ALICE, new_job()));
-    let notes = Arc::new(Notes(Mutex::default()));
-    let subscriber: Arc<dyn Subscriber> = notes.clone();
-    on.store.subscribe(Arc::downgrade(&subscriber));
+    let ear = Ear::on(&on.store);
     on.store.ack(ALICE, &jobs.map(|job| settle(&job, done()).unwrap())).unwrap();
     // Those of the listening connection may come in between.
-    let told: Vec<_> = notes.0.lock().iter().filter(|signal| **signal == Signal::Settled).cloned().collect();
+    let told: Vec<_> = ear.news().into_iter().filter(|signal| *signal == Signal::Settled).collect();
     assert_eq!(told, [Signal::Settled]);
 }

@@ -3,6 +3,7 @@
 mod ack;
 mod databases;
 mod ear;
+mod enqueue;
 pub mod fixture;
 mod held_snapshot;
 mod keys;

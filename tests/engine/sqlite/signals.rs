@@ -1,39 +1,17 @@
 //! What those who listen to the store in their own process hear of what it commits.
 
 use zjobs_engine::job::{NewJob, When};
-use zjobs_engine::store::{Signal, Store, Subscriber};
-use zjobs_engine::sync::{Arc, Mutex};
+use zjobs_engine::store::Signal;
 
 use super::fixture::Sqlite;
 use crate::conformance::fixture::{ALICE, Fixture, TTL, cancelled, done, ids, new_job, queue, secs};
-
-#[derive(Default)]
-struct Ear(Mutex<Vec<Signal>>);
-
-impl Subscriber for Ear {
-    fn signal(&self, signal: &Signal) {
-        self.0.lock().push(signal.clone());
-    }
-}
-
-impl Ear {
-    fn on(file: &Sqlite) -> Arc<Self> {
-        let ear = Arc::new(Self::default());
-        let subscriber: Arc<dyn Subscriber> = ear.clone();
-        file.store.subscribe(Arc::downgrade(&subscriber));
-        ear
-    }
-
-    fn news(&self) -> Vec<Signal> {
-        std::mem::take(&mut *self.0.lock())
-    }
-}
+use crate::conformance::signals::Ear;
 
 #[test]
 fn a_subscriber_hears_what_commits() {
     let file = Sqlite::new();
     let on: &dyn Fixture = &file;
-    let ear = Ear::on(&file);
+    let ear = Ear::on(&file.store);
     let ready = || Signal::Ready(queue("default"));
     on.enqueue(new_job());
     assert_eq!(ear.news(), [ready()]);
