@@ -367,6 +367,15 @@ mod tests {
         ticks.recv_timeout(Duration::from_secs(20)).expect("a role has not been run")
     }
 
+    /// Ends a service when a test is over, also one that fails: it would be waited for without end.
+    struct Ends(Stopper);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+
     /// The machine's clocks, and how often they were read.
     #[derive(Debug, Default)]
     struct Counting(AtomicUsize);
@@ -389,9 +398,11 @@ mod tests {
         let role = |name, alarm: &Arc<Alarm>| -> Seated { (Box::new(Tells(name, None, tells.clone())), alarm.clone()) };
         let service = Service::new(vec![role("first", &alarms[0]), role("second", &alarms[1])]);
         assert_eq!(format!("{service:?}"), r#"["first", "second"]"#);
-        let (stopper, around) = (service.stopper(), around(clock.clone(), Duration::from_secs(5), Vec::new()));
+        let (ends, around) = (Ends(service.stopper()), around(clock.clone(), Duration::from_secs(5), Vec::new()));
         std::thread::scope(|scope| {
-            let runs = scope.spawn(|| service.run(&around));
+            let around = &around;
+            let runs = scope.spawn(move || service.run(around));
+            let ends = ends;
             assert_eq!([next(&ticks), next(&ticks)], ["first", "second"]);
             alarms[1].ring();
             assert_eq!(next(&ticks), "second");
@@ -400,7 +411,7 @@ mod tests {
             assert_eq!(next(&ticks), "first");
             assert!(!runs.is_finished());
             assert!(ticks.recv_timeout(Duration::from_millis(50)).is_err(), "nothing is due");
-            stopper.stop();
+            drop(ends);
             runs.join().unwrap();
         });
         assert!(clock.0.load(Ordering::Relaxed) <= 12, "it woke at every bell and at nothing else");
@@ -414,11 +425,14 @@ mod tests {
         for role in [often, at_once] {
             let name = role.name();
             let service = Service::new(vec![(Box::new(role), Arc::default())]);
-            let (stopper, around) = (service.stopper(), around(Arc::new(System), Duration::from_secs(5), Vec::new()));
+            let (ends, around) =
+                (Ends(service.stopper()), around(Arc::new(System), Duration::from_secs(5), Vec::new()));
             std::thread::scope(|scope| {
-                scope.spawn(|| service.run(&around));
+                let around = &around;
+                scope.spawn(move || service.run(around));
+                let ends = ends;
                 assert_eq!([next(&ticks), next(&ticks), next(&ticks)], [name; 3]);
-                stopper.stop();
+                drop(ends);
             });
             ticks.try_iter().count();
         }
