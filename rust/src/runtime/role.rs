@@ -407,7 +407,6 @@ mod tests {
             alarms[1].ring();
             assert_eq!(next(&ticks), "second");
             alarms[0].ring();
-            alarms[0].ring();
             assert_eq!(next(&ticks), "first");
             assert!(!runs.is_finished());
             assert!(ticks.recv_timeout(Duration::from_millis(50)).is_err(), "nothing is due");
