@@ -23,12 +23,11 @@ pub(super) struct Claimed {
 pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Verb<Claimed> {
     let queue = &claim.queue;
     let stretches = marks.stretches(queue, System.moment());
-    let (mut jobs, mut looks_in_front, mut is_cut_short) = (Vec::new(), false, false);
+    let (mut jobs, mut is_cut_short) = (Vec::new(), false);
     for stretch in stretches {
         if jobs.len() == claim.limit {
             break;
         }
-        looks_in_front |= stretch.in_front;
         match look(session, claim, stretch, claim.limit - jobs.len(), marks).await {
             Ok(more) => jobs.extend(more),
             // Each look is a commit of its own, but where a pooler lends the session: what was claimed is ours.
@@ -40,7 +39,6 @@ pub(super) async fn claim(session: &Session, claim: &Claim, marks: &Marks) -> Ve
         }
     }
     if jobs.is_empty()
-        && !looks_in_front
         && let Some(front) = marks.front(queue, System.moment())
     {
         jobs = look(session, claim, front, claim.limit, marks).await?;
