@@ -186,3 +186,132 @@ fn unknown_worker(shared: &Arc<Shared>, job: Job, queue: QueueIndex) {
     let node = shared.node.id();
     shared.settle(Arc::new(Running::new(job, queue, Lane::Thread, node)), outcome, now);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Moment};
+    use crate::job::{Name, NewJob};
+    use crate::runtime::acker::Finished;
+    use crate::runtime::fixture::Fixture;
+    use crate::state::State;
+
+    const POLL: Duration = Duration::from_secs(1);
+
+    /// When it is to look again, from now.
+    fn look(claimer: &mut Claimer, on: &Fixture) -> Option<Duration> {
+        match claimer.tick(Now::read(&*on.clock), &*on.store).unwrap() {
+            Wake::At(moment) => Some(moment.since(on.clock.moment())),
+            Wake::OnAlarm => None,
+        }
+    }
+
+    fn node() -> (Fixture, Claimer) {
+        let on = Fixture::new();
+        on.beat();
+        let claimer = Claimer::new(on.engine.shared.clone());
+        (on, claimer)
+    }
+
+    fn states(on: &Fixture, ids: &[crate::job::JobId]) -> Vec<State> {
+        on.store.get(ids).unwrap().iter().map(|job| job.state).collect()
+    }
+
+    #[test]
+    fn it_polls_ever_more_slowly_while_there_is_nothing_fast_after_work_and_not_at_all_without_a_free_slot() {
+        let (on, mut claimer) = node();
+        let waits: Vec<_> = (0..6).map(|_| look(&mut claimer, &on).unwrap().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, POLL.as_millis(), POLL.as_millis()]);
+        on.enqueue(|job| job);
+        assert_eq!(look(&mut claimer, &on), Some(FASTEST_POLL), "there was work, and another slot is free");
+        on.enqueue(|job| job);
+        assert_eq!(look(&mut claimer, &on), None, "all slots have work");
+        let last = on.enqueue(|job| job);
+        assert_eq!((look(&mut claimer, &on), states(&on, &[last])), (None, vec![State::Available]));
+    }
+
+    #[test]
+    fn a_node_that_is_not_sure_of_its_lease_claims_nothing() {
+        let (on, mut claimer) = node();
+        let id = on.enqueue(|job| job);
+        on.clock.advance(on.engine.shared.config.trust());
+        look(&mut claimer, &on);
+        assert_eq!(states(&on, &[id]), [State::Available]);
+        on.beat();
+        look(&mut claimer, &on);
+        assert_eq!(states(&on, &[id]), [State::Executing]);
+    }
+
+    #[test]
+    fn acks_that_wait_to_be_written_hold_claims_up() {
+        let (on, mut claimer) = node();
+        let (shared, now) = (&on.engine.shared, on.clock.moment());
+        on.enqueue(|job| job);
+        let job = on.next().job.clone();
+        let waits = || {
+            let running = Arc::new(Running::new(job.clone(), QueueIndex(0), Lane::Thread, shared.node.id()));
+            let Ok(finished) = Finished::new(running, Outcome::Released, now) else { panic!("it may be written") };
+            shared.backlog.push(finished, usize::MAX);
+        };
+        let most = 4 * shared.config.ack_batch;
+        for _ in 1..most {
+            waits();
+        }
+        let ids = [(); 2].map(|()| on.enqueue(|job| job));
+        look(&mut claimer, &on);
+        assert_eq!(states(&on, &ids), [State::Executing, State::Available], "as many as there are slots");
+        waits();
+        on.engine.pool().close();
+        on.engine.pool().open();
+        assert_eq!(look(&mut claimer, &on), None, "and none when so many wait");
+        assert_eq!(states(&on, &ids), [State::Executing, State::Available]);
+    }
+
+    #[test]
+    fn a_node_that_the_store_does_not_know_asks_for_a_beat() {
+        let (on, mut claimer) = node();
+        let shared = &on.engine.shared;
+        let moment = on.clock.moment();
+        shared.node.reincarnate();
+        shared.node.trust_until(Moment::NEVER);
+        shared.heartbeat_alarm.take();
+        let failed = claimer.tick(Now::read(&*on.clock), &*on.store).unwrap_err();
+        assert!(matches!(failed, Error::LeaseLost(_)) && shared.heartbeat_alarm.take());
+        assert!(!shared.node.is_trusted(moment), "until that it claims nothing");
+    }
+
+    #[test]
+    fn a_job_whose_worker_nobody_knows_is_put_back_for_as_long_as_a_deploy_may_take() {
+        let (on, mut claimer) = node();
+        let worker = Name::worker("of.another.deploy").unwrap();
+        let id = on.enqueue(|job| NewJob { worker, ..job });
+        look(&mut claimer, &on);
+        let job = on.store.get(&[id]).unwrap().remove(0);
+        assert_eq!((job.state, job.attempt), (State::Scheduled, 0));
+        assert_eq!(job.scheduled_at.since(on.clock.now()), UNKNOWN_WORKER_DELAY);
+        on.clock.advance(on.engine.shared.config.unknown_worker);
+        on.beat();
+        assert_eq!(on.store.stage(1).unwrap().moved, 1);
+        look(&mut claimer, &on);
+        let job = on.store.get(&[id]).unwrap().remove(0);
+        assert_eq!((job.state, job.attempt), (State::Retryable, 1));
+        let error = &job.details().errors[0];
+        assert_eq!(error.kind, "UnknownWorker");
+        let says = "no worker is registered as 'of.another.deploy' in the processes that work on queue 'default'; \
+                    register it or cancel the job";
+        assert_eq!(error.message, says);
+    }
+
+    #[test]
+    fn a_claim_is_open_until_it_has_been_answered() {
+        let claims = OpenClaims::new(2);
+        assert!(claims.now().is_empty() && claims.have_ended(&[]));
+        let open = claims.open(QueueIndex(1));
+        let then = claims.now();
+        assert!(then.iter().map(|(queue, _)| *queue).eq([QueueIndex(1)]) && !claims.have_ended(&then));
+        drop(open);
+        assert!(claims.now().is_empty() && claims.have_ended(&then));
+        let _another = claims.open(QueueIndex(1));
+        assert!(claims.have_ended(&then), "another claim is none of those");
+    }
+}

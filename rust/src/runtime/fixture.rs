@@ -5,7 +5,9 @@ use crate::clock::Manual;
 use crate::job::{JobId, Name, NewJob};
 use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPolicy};
 use crate::runtime::engine::Engine;
+use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::pool::{Next, QueueIndex};
+use crate::runtime::role::{Now, Role};
 use crate::runtime::running::{Lane, Running};
 use crate::store::Store;
 use crate::store::memory::{MemoryConfig, MemoryStore};
@@ -39,6 +41,11 @@ impl<S: Store + 'static> Fixture<S> {
 
     pub(super) fn enqueue(&self, set: impl FnOnce(NewJob) -> NewJob) -> JobId {
         self.engine.enqueue(vec![set(new_job())]).unwrap()[0].job.id
+    }
+
+    /// The node says that it lives.
+    pub(super) fn beat(&self) {
+        Heartbeat::new(self.engine.shared.clone()).tick(Now::read(&*self.clock), &*self.store).unwrap();
     }
 
     /// The next job that a slot gets.

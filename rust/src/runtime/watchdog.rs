@@ -111,3 +111,128 @@ impl Role for Watchdog {
         Ok(if next == Moment::NEVER { Wake::OnAlarm } else { Wake::At(next) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::clock::Clock;
+    use crate::job::{Name, NewJob};
+    use crate::runtime::config::{AckMode, Config, Registration};
+    use crate::runtime::fixture::Fixture;
+    use crate::runtime::pool::{Next, QueueIndex};
+    use crate::runtime::running::Lane;
+    use crate::state::State;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// When it is to look again, from now.
+    fn look(watchdog: &mut Watchdog, on: &Fixture) -> Option<Duration> {
+        match watchdog.tick(Now::read(&*on.clock), &*on.store).unwrap() {
+            Wake::At(moment) => Some(moment.since(on.clock.moment())),
+            Wake::OnAlarm => None,
+        }
+    }
+
+    /// A node that is alive, its watchdog, and how long handlers have to end when they are asked to.
+    fn node() -> (Fixture, Watchdog, Duration) {
+        let on = Fixture::new();
+        on.beat();
+        let watchdog = Watchdog::new(on.engine.shared.clone());
+        (on, watchdog, Config::default().cancel_grace)
+    }
+
+    #[test]
+    fn an_attempt_is_asked_to_stop_at_its_deadline_and_is_over_at_the_end_of_its_grace() {
+        let (on, mut watchdog, grace) = node();
+        let id = on.enqueue(|job| NewJob { timeout: Some(LIMIT), ..job });
+        let running = on.next();
+        let asked = || (running.stop_wanted(), running.timed_out(), running.is_closed());
+        assert_eq!((look(&mut watchdog, &on), asked()), (Some(LIMIT), (false, false, false)));
+        on.clock.advance(LIMIT / 2);
+        assert_eq!((look(&mut watchdog, &on), asked()), (Some(LIMIT / 2), (false, false, false)));
+        on.clock.advance(LIMIT / 2);
+        assert_eq!((look(&mut watchdog, &on), asked()), (Some(grace), (true, true, false)));
+        on.clock.advance(grace / 2);
+        assert_eq!((look(&mut watchdog, &on), asked()), (Some(grace / 2), (true, true, false)));
+        on.clock.advance(grace / 2);
+        assert_eq!((look(&mut watchdog, &on), asked()), (None, (true, true, true)));
+        assert!(running.is_let_go());
+        let job = on.store.get(&[id]).unwrap().remove(0);
+        assert_eq!(job.state, State::Retryable);
+        let error = &job.details().errors[0];
+        assert_eq!(error.kind, "TimeoutError");
+        assert_eq!(error.message, "the attempt ran longer than its timeout_seconds of 10");
+        // Its handler may end at last: that is nothing any more.
+        on.engine.finish(&running, Outcome::Completed { result: None });
+        assert_eq!(on.store.get(&[id]).unwrap()[0].state, State::Retryable);
+    }
+
+    #[test]
+    fn what_has_ended_by_itself_is_left_alone() {
+        let (on, mut watchdog, _) = node();
+        let id = on.enqueue(|job| NewJob { timeout: Some(LIMIT), ..job });
+        let running = on.next();
+        assert_eq!(look(&mut watchdog, &on), Some(LIMIT));
+        on.engine.finish(&running, Outcome::Completed { result: None });
+        assert_eq!(look(&mut watchdog, &on), Some(LIMIT), "a plan ahead stays: else each job would ring again");
+        on.clock.advance(LIMIT);
+        assert_eq!(look(&mut watchdog, &on), None);
+        assert!(!running.stop_wanted());
+        assert_eq!(on.store.get(&[id]).unwrap()[0].state, State::Completed);
+    }
+
+    #[test]
+    fn a_coroutine_is_interrupted_at_its_deadline_and_once_more_at_the_end_of_its_grace() {
+        let (on, mut watchdog, grace) = node();
+        let worker = Name::worker("coroutine").unwrap();
+        let registration = Registration { lane: Lane::Loop, backoff: Backoff::default(), ack: AckMode::Batched };
+        on.engine.register(worker.clone(), registration);
+        let id = on.enqueue(|job| NewJob { timeout: Some(LIMIT), worker, ..job });
+        let Next::Job(_) = on.engine.next(QueueIndex(0), Lane::Loop) else { panic!("it is there") };
+        let mut interrupts = |after| {
+            on.clock.advance(after);
+            look(&mut watchdog, &on);
+            on.engine.pool().hear().iter().map(|running| running.job.id).collect::<Vec<_>>()
+        };
+        assert_eq!(interrupts(Duration::ZERO), []);
+        assert_eq!(interrupts(LIMIT), [id]);
+        assert_eq!(interrupts(grace / 2), [], "it has been told");
+        assert_eq!(interrupts(grace / 2), [id]);
+        assert_eq!(interrupts(grace), []);
+    }
+
+    #[test]
+    fn a_handler_that_must_end_before_all_others_rings() {
+        let deadlines = Deadlines::default();
+        let rings = [30, 40, 30, 20].map(|at| {
+            deadlines.watch(Moment(at));
+            deadlines.alarm().take()
+        });
+        assert_eq!(rings, [true, false, false, true]);
+    }
+
+    #[test]
+    fn while_jobs_are_left_to_a_lead_it_looks_again_soon() {
+        let (on, mut watchdog, _) = node();
+        let end = |running| on.engine.finish(&running, Outcome::Completed { result: None });
+        let enqueue = || on.enqueue(|job| NewJob { timeout: None, ..job });
+        // A short handler: whoever ran it leads from now on.
+        enqueue();
+        end(on.next());
+        for _ in 0..3 {
+            enqueue();
+        }
+        let running = on.next();
+        assert_eq!(look(&mut watchdog, &on), Some(STALL));
+        on.clock.advance(STALL / 100);
+        end(running);
+        on.next();
+        on.clock.advance(STALL * 99 / 100);
+        assert_eq!(look(&mut watchdog, &on), Some(STALL), "the lead has moved, and another job waits for it");
+        on.clock.advance(STALL);
+        assert_eq!(look(&mut watchdog, &on), None, "it has not: somebody else was sent");
+    }
+}
