@@ -1,22 +1,31 @@
 //! Slots: leads, relief, limits and lanes, without threads of the engine's own.
 
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use zjobs_engine::clock::{Clock, Manual, Moment};
 use zjobs_engine::job::{Job, JobId, Lease, Name, NodeId, Priority};
 use zjobs_engine::runtime::pool::{Pool, STALL};
+use zjobs_engine::runtime::usher::Host;
 use zjobs_engine::runtime::{Lane, Next, QueueConfig, QueueIndex, Running, StuckPolicy};
 use zjobs_engine::{State, Timestamp};
 
 const QUEUE: QueueIndex = QueueIndex(0);
 
-fn pool(concurrency: u32) -> Arc<Pool> {
+fn config(concurrency: u32) -> QueueConfig {
     let name = Name::queue("default").unwrap();
-    let pool = Pool::new(&[QueueConfig { name, concurrency, prefetch: Some(100), stuck: StuckPolicy::Report }]);
+    QueueConfig { name, concurrency, prefetch: Some(100), stuck: StuckPolicy::Report }
+}
+
+fn open(config: QueueConfig) -> Arc<Pool> {
+    let pool = Pool::new(&[config]);
     pool.open();
     Arc::new(pool)
+}
+
+fn pool(concurrency: u32) -> Arc<Pool> {
+    open(config(concurrency))
 }
 
 fn claimed(id: i64, lane: Lane) -> Arc<Running> {
@@ -45,6 +54,56 @@ fn take(pool: &Pool, now: Moment) -> Option<Arc<Running>> {
     match pool.next(QUEUE, Lane::Thread, now) {
         Next::Job(running) => Some(running),
         Next::Empty | Next::Retire => None,
+    }
+}
+
+/// Puts jobs of these lanes, numbered from one, into the buffers.
+fn push(pool: &Pool, lanes: &[Lane]) {
+    let jobs = (1..).zip(lanes).map(|(id, lane)| claimed(id, *lane)).collect();
+    assert!(pool.push(QUEUE, jobs, Moment(0)).is_empty());
+}
+
+/// Runs one job on a thread for so long.
+fn run(pool: &Pool, took: Duration) {
+    push(pool, &[Lane::Thread]);
+    let running = take(pool, Moment(0)).unwrap();
+    assert!(pool.finish(&running, Moment(0) + took));
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct House(Mutex<Vec<String>>);
+
+impl House {
+    /// Who owns the pool's slots from now on.
+    fn of(pool: &Pool) -> Arc<Self> {
+        let house = Arc::<Self>::default();
+        pool.set_host(Some(house.clone()));
+        house
+    }
+
+    fn note(&self, call: String) -> bool {
+        self.0.lock().unwrap().push(call);
+        true
+    }
+
+    /// What it was told since the last look.
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Host for House {
+    fn ring(&self) -> bool {
+        self.note("ring".to_owned())
+    }
+
+    fn reinforce(&self, queue: QueueIndex, slots: u32) -> bool {
+        self.note(format!("reinforce {} {slots}", queue.0))
+    }
+
+    fn give_up(&self, job: JobId) -> bool {
+        self.note(format!("give up {job}"))
     }
 }
 
@@ -133,4 +192,247 @@ fn a_closed_pool_gives_back_what_never_ran_and_retires_its_slots() {
     assert!(matches!(pool.next(QUEUE, Lane::Thread, clock.moment()), Next::Retire));
     let late = pool.push(QUEUE, vec![claimed(3, Lane::Thread)], clock.moment());
     assert_eq!(late.len(), 1, "what comes too late must be released");
+}
+
+#[test]
+fn jobs_are_asked_for_as_there_is_room_and_ahead_as_a_queue_is_set_to() {
+    let fixed = pool(2);
+    assert_eq!(fixed.demand(QUEUE), 102);
+    push(&fixed, &[Lane::Thread, Lane::Thread, Lane::Loop]);
+    take(&fixed, Moment(0)).unwrap();
+    assert_eq!(fixed.demand(QUEUE), 99, "but for what waits here and what runs");
+    fixed.control(QUEUE, false, Some(5));
+    assert_eq!(fixed.demand(QUEUE), 102);
+    fixed.control(QUEUE, true, None);
+    assert_eq!(fixed.demand(QUEUE), 0, "it is paused");
+    fixed.control(QUEUE, false, None);
+    fixed.close();
+    assert_eq!(fixed.demand(QUEUE), 0);
+}
+
+#[test]
+fn a_queue_of_short_jobs_asks_for_two_milliseconds_of_them_ahead() {
+    let ahead = |took: &[Duration]| {
+        let pool = open(QueueConfig { prefetch: None, ..config(2) });
+        for took in took {
+            run(&pool, *took);
+        }
+        pool.demand(QUEUE) - 2
+    };
+    let micros = Duration::from_micros;
+    assert_eq!(ahead(&[]), 0, "nothing is known of them");
+    assert_eq!(ahead(&[micros(100)]), 20);
+    assert_eq!(ahead(&[micros(100), micros(900)]), 10, "an eighth of the news");
+    assert_eq!(ahead(&[micros(3_000)]), 0);
+    assert_eq!(ahead(&[micros(1)]), 256, "never more");
+}
+
+#[test]
+fn a_queue_is_hungry_while_a_slot_is_free_and_nothing_waits_and_has_a_spare_slot_while_more_are_free_than_wait() {
+    let pool = pool(3);
+    let wants = || (pool.is_hungry(QUEUE), pool.has_spare_slot(QUEUE));
+    assert_eq!(wants(), (true, true));
+    push(&pool, &[Lane::Thread, Lane::Loop]);
+    assert_eq!(wants(), (false, true));
+    push(&pool, &[Lane::Thread]);
+    assert_eq!(wants(), (false, false));
+    let running = [Lane::Thread, Lane::Loop, Lane::Thread].map(|lane| pool.next(QUEUE, lane, Moment(0)));
+    assert!(running.iter().all(|next| matches!(next, Next::Job(_))));
+    assert_eq!(wants(), (false, false));
+    let [Next::Job(first), ..] = running else { panic!("they run") };
+    pool.finish(&first, Moment(0));
+    assert_eq!(wants(), (true, true));
+    pool.control(QUEUE, true, None);
+    assert_eq!(wants(), (false, false));
+    pool.control(QUEUE, false, None);
+    pool.close();
+    assert_eq!(wants(), (false, false));
+}
+
+#[test]
+fn a_paused_queue_gives_back_what_waits_and_starts_nothing() {
+    let pool = pool(2);
+    push(&pool, &[Lane::Thread, Lane::Loop]);
+    let back: Vec<_> = pool.control(QUEUE, true, None).iter().map(|running| running.job.id).collect();
+    assert_eq!(back, [JobId(1), JobId(2)]);
+    push(&pool, &[Lane::Thread, Lane::Loop]);
+    assert!(matches!(pool.next(QUEUE, Lane::Thread, Moment(0)), Next::Empty));
+    assert_eq!(pool.ready(QUEUE, Lane::Loop), 0);
+    assert!(pool.control(QUEUE, false, None).is_empty());
+    assert!(take(&pool, Moment(0)).is_some() && pool.ready(QUEUE, Lane::Loop) == 1);
+}
+
+#[test]
+fn a_queue_that_grows_asks_for_more_slots() {
+    let pool = pool(2);
+    let house = House::of(&pool);
+    let told_at = |limit| {
+        pool.control(QUEUE, false, limit);
+        (pool.limit(QUEUE), house.told().concat())
+    };
+    assert_eq!(told_at(None), (2, String::new()));
+    assert_eq!(told_at(Some(3)), (3, "reinforce 0 3".to_owned()));
+    assert_eq!(told_at(Some(3)), (3, String::new()));
+    assert_eq!(told_at(Some(1)), (1, String::new()));
+    assert_eq!(told_at(None), (2, "reinforce 0 2".to_owned()));
+}
+
+#[test]
+fn the_loop_hears_of_its_jobs_of_those_that_a_thread_made_room_for_and_of_the_end() {
+    let pool = pool(1);
+    let house = House::of(&pool);
+    let told = || {
+        pool.hear();
+        house.told().concat()
+    };
+    push(&pool, &[Lane::Thread]);
+    assert_eq!(told(), "");
+    push(&pool, &[Lane::Loop]);
+    assert_eq!(told(), "ring");
+    let running = take(&pool, Moment(0)).unwrap();
+    assert_eq!(told(), "");
+    pool.finish(&running, Moment(0));
+    assert_eq!(told(), "ring");
+    pool.stir_slots();
+    assert_eq!(told(), "ring");
+    pool.close();
+    assert_eq!(told(), "ring");
+}
+
+#[test]
+fn a_loop_that_has_work_or_somebody_to_interrupt_is_rung_once_more_though_it_has_not_answered() {
+    let pool = pool(1);
+    let house = House::of(&pool);
+    pool.ring_again();
+    assert!(house.told().is_empty());
+    push(&pool, &[Lane::Loop]);
+    pool.ring_again();
+    assert_eq!(house.told(), ["ring", "ring"]);
+    let Next::Job(running) = pool.next(QUEUE, Lane::Loop, Moment(0)) else { panic!("it waits") };
+    pool.ring_again();
+    assert!(house.told().is_empty());
+    pool.interrupt(&running);
+    pool.ring_again();
+    assert_eq!(house.told(), ["ring"], "the first was not answered");
+    assert_eq!(pool.hear().len(), 1);
+    pool.ring_again();
+    assert!(house.told().is_empty());
+}
+
+#[test]
+fn a_handler_on_a_thread_is_interrupted_by_a_flag_and_one_on_the_loop_by_the_loop_too() {
+    let pool = pool(2);
+    let (thread, coroutine) = (claimed(1, Lane::Thread), claimed(2, Lane::Loop));
+    pool.interrupt(&thread);
+    pool.interrupt(&coroutine);
+    assert!(thread.stop_wanted() && coroutine.stop_wanted());
+    let loops: Vec<_> = pool.hear().iter().map(|running| running.job.id).collect();
+    assert_eq!(loops, [JobId(2)]);
+    assert!(pool.hear().is_empty());
+}
+
+#[test]
+fn a_slot_that_hangs_is_reported_replaced_or_the_end_of_the_process_as_its_queue_says() {
+    let hang = |stuck| {
+        let pool = open(QueueConfig { stuck, ..config(1) });
+        let house = House::of(&pool);
+        push(&pool, &[Lane::Thread, Lane::Thread]);
+        let running = take(&pool, Moment(0)).unwrap();
+        pool.stuck(&running);
+        let next = take(&pool, Moment(0)).is_some();
+        (house.told().concat(), running.is_abandoned(), next, pool.finish(&running, Moment(0)))
+    };
+    assert_eq!(hang(StuckPolicy::Report), (String::new(), false, false, true));
+    assert_eq!(hang(StuckPolicy::Replace), ("reinforce 0 1".to_owned(), true, true, false));
+    assert_eq!(hang(StuckPolicy::Exit), ("give up 1".to_owned(), false, false, true));
+}
+
+#[test]
+fn a_job_that_waits_is_withdrawn_from_either_lane() {
+    let pool = pool(2);
+    push(&pool, &[Lane::Thread, Lane::Loop, Lane::Thread]);
+    let held = || pool.held().iter().map(|running| running.job.id.0).collect::<Vec<_>>();
+    take(&pool, Moment(0)).unwrap();
+    assert_eq!(held(), [1, 3, 2]);
+    assert_eq!(pool.running().len(), 1);
+    let withdraw = |id| pool.withdraw(|running| running.job.id == JobId(id)).is_some();
+    assert_eq!([1, 2, 3, 2].map(withdraw), [false, true, true, false], "what runs does not wait");
+    assert_eq!(held(), [1]);
+}
+
+#[test]
+fn a_slot_comes_free_for_another_job_and_once_only() {
+    let pool = pool(1);
+    push(&pool, &[Lane::Thread, Lane::Thread]);
+    let first = take(&pool, Moment(0)).unwrap();
+    assert!(take(&pool, Moment(0)).is_none() && !pool.is_quiet());
+    assert!(pool.finish(&first, Moment(0)) && pool.is_quiet());
+    let second = take(&pool, Moment(0)).unwrap();
+    assert!(!pool.finish(&first, Moment(0)), "the second has its place");
+    assert!(!pool.is_quiet() && pool.finish(&second, Moment(0)) && pool.is_quiet());
+}
+
+#[test]
+fn who_waits_for_quiet_waits_while_a_handler_runs_and_for_as_long_as_he_wants() {
+    let pool = pool(1);
+    pool.wait_quiet(Duration::MAX);
+    push(&pool, &[Lane::Thread]);
+    let running = take(&pool, Moment(0)).unwrap();
+    pool.wait_quiet(Duration::from_millis(1));
+    assert!(!pool.is_quiet());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            while !pool.is_quiet() {
+                pool.wait_quiet(Duration::from_secs(60));
+            }
+        });
+        pool.finish(&running, Moment(0));
+        waits.join().unwrap();
+    });
+}
+
+#[test]
+fn a_slot_does_not_wait_for_what_is_here() {
+    let pool = pool(1);
+    push(&pool, &[Lane::Thread]);
+    pool.wait(QUEUE);
+    pool.close();
+    pool.wait(QUEUE);
+    pool.wait_idle(QUEUE, Duration::MAX);
+    assert_eq!(pool.idle(QUEUE), 0);
+}
+
+/// Lets a slot wait, and says whether this ends its wait, in that time.
+fn wakes_a_slot(pool: &Pool, most: Duration, wake: impl FnOnce()) -> bool {
+    let (ends, ended) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            pool.wait(QUEUE);
+            ends.send(()).unwrap();
+        });
+        while pool.idle(QUEUE) == 0 {
+            std::thread::yield_now();
+        }
+        wake();
+        let woken = ended.recv_timeout(most).is_ok();
+        pool.close();
+        woken
+    })
+}
+
+#[test]
+fn a_slot_that_waits_hears_of_jobs_for_threads_of_room_for_them_and_of_the_end() {
+    const LONG: Duration = Duration::from_secs(60);
+    let new = pool(1);
+    assert!(wakes_a_slot(&new, LONG, || push(&new, &[Lane::Thread])));
+    let other = pool(1);
+    assert!(!wakes_a_slot(&other, LONG / 1_000, || push(&other, &[Lane::Loop])), "that is for the loop");
+    let freed = pool(1);
+    push(&freed, &[Lane::Loop, Lane::Thread]);
+    let Next::Job(coroutine) = freed.next(QUEUE, Lane::Loop, Moment(0)) else { panic!("it waits") };
+    assert!(wakes_a_slot(&freed, LONG, || assert!(freed.finish(&coroutine, Moment(0)))));
+    let stirred = pool(1);
+    assert!(wakes_a_slot(&stirred, LONG, || stirred.stir_slots()));
+    let closed = pool(1);
+    assert!(wakes_a_slot(&closed, LONG, || drop(closed.close())));
 }

@@ -6,233 +6,20 @@
 //! rule that somebody has added to its tables, is set aside, so that it holds up no other, and tried again from time to
 //! time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::failpoint::{self, Point};
-use crate::job::JobId;
-use crate::outcome::{Ack, Outcome, settle};
-use crate::runtime::role::{Alarm, Now, Role, Wake};
-use crate::runtime::running::Running;
+use crate::outcome::Ack;
+use crate::runtime::backlog::{Finished, Refused, SET_ASIDE};
+use crate::runtime::role::{Now, Role, Wake};
 use crate::runtime::sabotage::{self, Sabotage};
 use crate::runtime::shared::Shared;
 use crate::state::{Event as Move, State};
 use crate::store::{Acked, Store};
-use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::Arc;
 use crate::telemetry::{Event, JobResult, Kind, Sink};
-
-/// After that long an ack that was set aside is tried again: somebody may have mended the rule that refused it.
-const SET_ASIDE: Duration = Duration::from_secs(5);
-
-/// An attempt that ended and whose ack is not yet answered.
-#[derive(Debug)]
-pub struct Finished {
-    /// What ran.
-    pub running: Arc<Running>,
-    /// What to write.
-    pub ack: Ack,
-    /// When it ended.
-    pub ended: Moment,
-}
-
-impl Finished {
-    /// Settles `outcome`. A cancel that a person asked for wins over what the handler says.
-    pub fn new(running: Arc<Running>, outcome: Outcome, ended: Moment) -> Result<Self> {
-        let outcome = if running.cancel_wanted() && !matches!(outcome, Outcome::Cancelled { .. }) {
-            cancelled()
-        } else {
-            outcome
-        };
-        let ack = settle(&running.job, outcome)?;
-        Ok(Self { running, ack, ended })
-    }
-
-    /// The same attempt where the store wants a cancel instead.
-    fn cancelled_instead(self) -> Option<Self> {
-        let ack = settle(&self.running.job, cancelled()).ok()?;
-        Some(Self { ack, ..self })
-    }
-}
-
-fn cancelled() -> Outcome {
-    Outcome::Cancelled { reason: "cancelled while it was running".into() }
-}
-
-/// The acks that wait to be written, and those that are being written.
-#[derive(Debug, Default)]
-pub struct Backlog {
-    acks: Mutex<Acks>,
-    /// Told when acks that were on their way have landed.
-    landed: Condvar,
-    length: AtomicUsize,
-    /// How many are set aside.
-    aside: AtomicUsize,
-    /// Wakes the role.
-    pub alarm: Arc<Alarm>,
-}
-
-#[derive(Debug, Default)]
-struct Acks {
-    waiting: Vec<Finished>,
-    /// Refused by the store.
-    aside: Vec<Finished>,
-    /// On their way to the store and not answered for: their jobs still belong to this node.
-    flying: Vec<JobId>,
-}
-
-/// Acks on their way. They land with this, whatever happens to whoever carries them: those that the store did not answer
-/// for wait again.
-#[derive(Debug)]
-pub struct Flight<'a> {
-    backlog: &'a Backlog,
-    ids: Vec<JobId>,
-    left: Vec<Finished>,
-    refused: Refused,
-}
-
-/// What the store refuses by itself, and why it refused the last of them.
-#[derive(Debug, Default)]
-struct Refused {
-    acks: Vec<Finished>,
-    why: Option<Error>,
-}
-
-impl Refused {
-    fn add(&mut self, finished: Finished, error: &Error) {
-        let id = finished.ack.id.0;
-        self.why = Some(Error::Internal(format!(
-            "the end of job {id} is not written: {error}; it is tried again every {} seconds",
-            SET_ASIDE.as_secs()
-        )));
-        self.acks.push(finished);
-    }
-}
-
-impl Flight<'_> {
-    /// Writes them, and tells what came of it. What the store refuses is set aside with the end of the flight.
-    pub fn write(&mut self, store: &dyn Store, sink: &dyn Sink) -> Result<()> {
-        let written = catch_unwind(AssertUnwindSafe(|| {
-            failpoint::pass(Point::Flush);
-            write(store, sink, &mut self.left, &mut self.refused)
-        }));
-        let lost = if written.is_err() { Sabotage::LoseAcksInPanics } else { Sabotage::DropFailedAcks };
-        if sabotage::is_on(lost) {
-            self.left.clear();
-        }
-        if sabotage::is_on(Sabotage::DropRefusedAcks) {
-            self.refused.acks.clear();
-        }
-        written.unwrap_or_else(|_| Err(Error::Internal("writing acks panicked".into())))
-    }
-
-    /// Why something was refused, when something was.
-    pub fn refusal(&mut self) -> Option<Error> {
-        self.refused.why.take()
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        let mut acks = self.backlog.acks.lock();
-        for id in &self.ids {
-            if let Some(place) = acks.flying.iter().position(|flying| flying == id) {
-                acks.flying.swap_remove(place);
-            }
-        }
-        if !self.left.is_empty() {
-            acks.waiting.splice(0..0, self.left.drain(..));
-            self.backlog.length.store(acks.waiting.len(), Ordering::Release);
-        }
-        if !self.refused.acks.is_empty() {
-            acks.aside.append(&mut self.refused.acks);
-            self.backlog.aside.store(acks.aside.len(), Ordering::Release);
-            // The role has to know when to take them up again.
-            self.backlog.alarm.ring();
-        }
-        drop(acks);
-        self.backlog.landed.notify_all();
-    }
-}
-
-impl Backlog {
-    /// Adds one; wakes the role for the first of a batch and for a full one.
-    pub fn push(&self, finished: Finished, batch: usize) {
-        let mut acks = self.acks.lock();
-        acks.waiting.push(finished);
-        let length = acks.waiting.len();
-        drop(acks);
-        self.length.store(length, Ordering::Release);
-        failpoint::pass(Point::Queued);
-        if length == 1 || length == batch {
-            self.alarm.ring();
-        }
-    }
-
-    /// How many are not written, those that were refused among them.
-    pub fn unwritten(&self) -> usize {
-        self.len() + self.aside.load(Ordering::Acquire)
-    }
-
-    /// Whether some are set aside.
-    fn has_aside(&self) -> bool {
-        self.aside.load(Ordering::Acquire) > 0
-    }
-
-    /// Those that were refused wait with the others again.
-    pub fn take_up(&self) {
-        let mut acks = self.acks.lock();
-        let mut aside = std::mem::take(&mut acks.aside);
-        acks.waiting.append(&mut aside);
-        self.aside.store(0, Ordering::Release);
-        self.length.store(acks.waiting.len(), Ordering::Release);
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.length.load(Ordering::Acquire)
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes up to `most` acks to write.
-    pub fn take(&self, most: usize) -> Flight<'_> {
-        let mut acks = self.acks.lock();
-        let most = most.min(acks.waiting.len());
-        let keep = acks.waiting.split_off(most);
-        let left = std::mem::replace(&mut acks.waiting, keep);
-        let ids: Vec<JobId> = left.iter().map(|finished| finished.ack.id).collect();
-        acks.flying.extend(&ids);
-        self.length.store(acks.waiting.len(), Ordering::Release);
-        Flight { backlog: self, ids, left, refused: Refused::default() }
-    }
-
-    /// One that is written beside the backlog.
-    pub(crate) fn send(&self, finished: Finished) -> Flight<'_> {
-        let id = finished.ack.id;
-        self.acks.lock().flying.push(id);
-        Flight { backlog: self, ids: vec![id], left: vec![finished], refused: Refused::default() }
-    }
-
-    /// Waits for those that others have on their way.
-    pub fn wait_landed(&self) {
-        let mut acks = self.acks.lock();
-        while !acks.flying.is_empty() {
-            acks = self.landed.wait(acks);
-        }
-    }
-
-    /// The jobs whose acks wait or are not answered for; they still belong to this node.
-    pub fn ids(&self) -> Vec<JobId> {
-        let acks = self.acks.lock();
-        let flying = acks.flying.iter().copied().filter(|_| !sabotage::is_on(Sabotage::ForgetAcksOnTheirWay));
-        acks.waiting.iter().chain(&acks.aside).map(|finished| finished.ack.id).chain(flying).collect()
-    }
-}
 
 /// Flushes the backlog.
 #[derive(Debug)]
@@ -306,7 +93,7 @@ fn write_all(shared: &Shared, store: &dyn Store) -> Result<()> {
 }
 
 /// Writes a batch and tells what came of it. What the store has answered for leaves the batch before anybody hears of it.
-fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>, refused: &mut Refused) -> Result<()> {
+pub(super) fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>, refused: &mut Refused) -> Result<()> {
     while let Some(node) = left.first().map(|finished| finished.running.node) {
         let is_mine = |finished: &Finished| finished.running.node == node;
         let acks: Vec<Ack> = left.iter().filter(|one| is_mine(one)).map(|one| one.ack.clone()).collect();
@@ -432,11 +219,15 @@ pub fn flush(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::runtime::fixture::Fixture;
-    use crate::runtime::heartbeat::Heartbeat;
+    use crate::clock::{Clock, Manual};
+    use crate::job::{JobId, NewJob};
+    use crate::outcome::{Again, Failure, Outcome};
+    use crate::runtime::config::Config;
+    use crate::runtime::fixture::{Fixture, Heard};
     use crate::runtime::pool::QueueIndex;
+    use crate::runtime::running::Running;
     use crate::store::Filter;
+    use crate::store::memory::{MemoryConfig, MemoryStore};
     use crate::store::sqlite::{SqliteConfig, SqliteStore};
     use crate::telemetry::Silent;
 
@@ -450,7 +241,7 @@ mod tests {
         let run = |statement: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(statement).unwrap();
         run("CREATE TRIGGER rule BEFORE UPDATE ON zjobs_jobs WHEN new.state = 2 AND new.id = 1
              BEGIN SELECT RAISE(ABORT, 'no'); END");
-        Heartbeat::new(on.engine.shared.clone()).tick(Now::read(&*on.clock), &*on.store).unwrap();
+        on.beat();
         let made = [on.enqueue(|job| job), on.enqueue(|job| job)];
         on.engine.claim_here(QueueIndex(0)).unwrap();
         let states = || on.store.get(&made).unwrap().iter().map(|job| job.state).collect::<Vec<_>>();
@@ -480,13 +271,154 @@ mod tests {
     #[test]
     fn an_end_that_a_cancel_has_overtaken_is_written_as_a_cancel() {
         let on = Fixture::new();
-        let mut heartbeat = Heartbeat::new(on.engine.shared.clone());
-        heartbeat.tick(Now::read(&*on.clock), &*on.store).unwrap();
+        on.beat();
         let id = on.enqueue(|job| job);
         let completed = Outcome::Completed { result: None };
         let finished = Finished::new(on.next(), completed, on.clock.moment()).unwrap();
         on.store.cancel(&Filter { ids: Some(vec![id]), ..Filter::default() }).unwrap();
         write_one(&*on.store, &Silent, finished).unwrap();
         assert_eq!(on.store.get(&[id]).unwrap()[0].state, State::Cancelled);
+    }
+
+    fn in_memory(clock: Arc<Manual>) -> MemoryStore {
+        MemoryStore::new(MemoryConfig { clock, ..MemoryConfig::default() })
+    }
+
+    fn completed(running: Arc<Running>, on: &Fixture) -> Finished {
+        Finished::new(running, Outcome::Completed { result: None }, on.clock.moment()).unwrap()
+    }
+
+    #[test]
+    fn acks_wait_for_company_until_their_window_is_over_a_batch_is_full_or_nothing_runs() {
+        let on = Fixture::set(in_memory, |config| config.ack_batch = 2);
+        on.beat();
+        let (shared, window) = (&on.engine.shared, Config::default().ack_window);
+        let mut acker = Acker::new(shared.clone());
+        // When it looks again, how many wait, and whether it has told the claimer that there is room.
+        let mut look = || {
+            let wake = match acker.tick(Now::read(&*on.clock), &*on.store).unwrap() {
+                Wake::At(moment) => Some(moment.since(on.clock.moment())),
+                Wake::OnAlarm => None,
+            };
+            (wake, shared.backlog.len(), shared.claim_alarm.take())
+        };
+        // One ends and another one goes on; its slot takes the next.
+        let ends = || {
+            on.enqueue(|job| job);
+            let running = on.next();
+            shared.backlog.push(completed(running.clone(), &on), shared.config.ack_batch);
+            on.engine.pool().finish(&running, on.clock.moment());
+        };
+        shared.claim_alarm.take();
+        assert_eq!(look(), (None, 0, false));
+        on.enqueue(|job| job);
+        let goes_on = on.next();
+        ends();
+        assert_eq!(look(), (Some(window), 1, false));
+        on.clock.advance(window / 2);
+        assert_eq!(look(), (Some(window / 2), 1, false));
+        on.clock.advance(window / 2);
+        assert_eq!(look(), (None, 0, true));
+        ends();
+        assert_eq!(look(), (Some(window), 1, false), "each batch has a window of its own");
+        ends();
+        assert_eq!(look(), (None, 0, true), "a full one does not wait");
+        ends();
+        on.engine.pool().finish(&goes_on, on.clock.moment());
+        assert_eq!(look(), (None, 0, true), "nobody else will come");
+    }
+
+    #[test]
+    fn each_end_is_told_when_it_is_stored() {
+        let on = Fixture::new();
+        let told = |outcome, max_attempts, unwanted| {
+            on.beat();
+            on.enqueue(|job| NewJob { max_attempts, ..job });
+            let running = on.next();
+            on.clock.advance(Duration::from_secs(7));
+            let finished = Finished::new(running.clone(), outcome, on.clock.moment()).unwrap();
+            let heard = Heard { unwanted, ..Heard::default() };
+            write_one(&*on.store, &heard, finished).unwrap();
+            on.engine.pool().finish(&running, on.clock.moment());
+            heard.events.into_inner()
+        };
+        let failed = |again| Outcome::Failed { failure: Failure::new("Boom", "it broke", ""), again };
+        let again = Again::In(Duration::from_secs(1_000));
+        let snoozed = Outcome::Snoozed { delay: Duration::from_secs(1_000) };
+        let cancelled = Outcome::Cancelled { reason: "no more".to_owned() };
+        let discarded = Outcome::Discarded { failure: Failure::new("Boom", "it broke", "") };
+        for (outcome, max_attempts, kind, error) in [
+            (Outcome::Completed { result: None }, 3, Kind::JobCompleted, None),
+            (failed(again), 3, Kind::JobFailed, Some("it broke")),
+            (failed(again), 1, Kind::JobDiscarded, Some("it broke")),
+            (failed(Again::Never), 3, Kind::JobDiscarded, Some("it broke")),
+            (snoozed, 3, Kind::JobSnoozed, None),
+            (cancelled, 3, Kind::JobCancelled, Some("no more")),
+            (discarded, 3, Kind::JobDiscarded, Some("it broke")),
+        ] {
+            assert!(told(outcome.clone(), max_attempts, Some(kind)).is_empty(), "nobody wants {kind:?}");
+            let events = told(outcome, max_attempts, None);
+            let [
+                Event::JobCompleted(result)
+                | Event::JobFailed(result)
+                | Event::JobDiscarded(result)
+                | Event::JobSnoozed(result)
+                | Event::JobCancelled(result),
+            ] = &*events
+            else {
+                panic!("{events:?}")
+            };
+            assert_eq!((events[0].kind(), result.error.as_deref()), (kind, error));
+            assert_eq!((result.duration, result.queued), (Duration::from_secs(7), Duration::ZERO));
+            assert_ne!(result.job.state, State::Executing);
+        }
+        let events = told(Outcome::Released, 3, None);
+        assert!(matches!(&*events, [Event::JobReleased(job)] if job.state == State::Available), "{events:?}");
+    }
+
+    #[test]
+    fn an_end_without_a_beginning_took_no_time() {
+        let on = Fixture::new();
+        on.beat();
+        on.enqueue(|job| job);
+        let claimed = on.next();
+        let never_ran = Arc::new(Running::new(claimed.job.clone(), claimed.queue, claimed.lane, claimed.node));
+        on.clock.advance(Duration::from_secs(7));
+        let heard = Heard::default();
+        write_one(&*on.store, &heard, completed(never_ran, &on)).unwrap();
+        let events = heard.events.into_inner();
+        assert!(matches!(&*events, [Event::JobCompleted(JobResult { duration: Duration::ZERO, .. })]), "{events:?}");
+    }
+
+    #[test]
+    fn an_end_that_comes_too_late_is_told_as_a_lost_lease() {
+        let on = Fixture::new();
+        on.beat();
+        let id = on.enqueue(|job| job);
+        let running = on.next();
+        write_one(&*on.store, &Silent, completed(running.clone(), &on)).unwrap();
+        let told = |running: &Arc<Running>, unwanted| {
+            let heard = Heard { unwanted, ..Heard::default() };
+            write_one(&*on.store, &heard, completed(running.clone(), &on)).unwrap();
+            heard.events.into_inner().iter().map(Event::kind).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&running, None), [Kind::JobCompleted], "it was stored, by whoever asks again");
+        on.store.retry(&Filter { ids: Some(vec![id]), ..Filter::default() }).unwrap();
+        assert_eq!(told(&running, None), [Kind::LeaseLost]);
+        assert_eq!(told(&running, Some(Kind::LeaseLost)), []);
+    }
+
+    #[test]
+    fn a_cancel_that_overtakes_one_of_a_batch_is_written_for_that_one() {
+        let on = Fixture::new();
+        on.beat();
+        let ids: [JobId; 2] = [(); 2].map(|()| on.enqueue(|job| job));
+        for _ in ids {
+            on.engine.shared.backlog.push(completed(on.next(), &on), usize::MAX);
+        }
+        on.store.cancel(&Filter { ids: Some(vec![ids[0]]), ..Filter::default() }).unwrap();
+        flush(&on.engine.shared);
+        let states: Vec<_> = on.store.get(&ids).unwrap().iter().map(|job| job.state).collect();
+        assert_eq!((states, on.engine.shared.backlog.len()), (vec![State::Cancelled, State::Completed], 0));
     }
 }

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, Moment};
     use crate::job::{Name, NewJob};
-    use crate::runtime::acker::Finished;
+    use crate::runtime::backlog::Finished;
     use crate::runtime::fixture::Fixture;
     use crate::state::State;
 

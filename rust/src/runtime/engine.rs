@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::failpoint::{self, Point};
 use crate::job::{Job, JobId, Name, NewJob, NodeId};
 use crate::outcome::Outcome;
-use crate::runtime::acker::Backlog;
+use crate::runtime::backlog::Backlog;
 use crate::runtime::claimer::{self, OpenClaims};
 use crate::runtime::config::{Config, Registration};
 use crate::runtime::heartbeat::tell_lost;

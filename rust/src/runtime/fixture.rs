@@ -28,10 +28,16 @@ impl Fixture {
 
 impl<S: Store + 'static> Fixture<S> {
     pub(super) fn with(open: impl FnOnce(Arc<Manual>) -> S) -> Self {
+        Self::set(open, |_| ())
+    }
+
+    /// The same with other settings.
+    pub(super) fn set(open: impl FnOnce(Arc<Manual>) -> S, set: impl FnOnce(&mut Config)) -> Self {
         let (clock, random) = (Arc::new(Manual::default()), fastrand::Rng::with_seed(1));
         let store = Arc::new(open(clock.clone()));
         let queue = QueueConfig { name: queue(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
-        let config = Config { queues: vec![queue], ..Config::default() };
+        let mut config = Config { queues: vec![queue], ..Config::default() };
+        set(&mut config);
         let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();
         let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Batched };
         engine.register(worker(), registration);

@@ -8,6 +8,7 @@
 //! Everything here takes time and storage as arguments, so that a single-threaded simulator can drive the same code.
 
 pub mod acker;
+pub mod backlog;
 pub mod claimer;
 pub mod config;
 pub mod engine;

@@ -2,7 +2,7 @@
 
 use zjobs_engine::clock::Moment;
 use zjobs_engine::job::JobId;
-use zjobs_engine::runtime::acker::{Backlog, Finished};
+use zjobs_engine::runtime::backlog::{Backlog, Finished};
 use zjobs_engine::runtime::{Lane, Now};
 use zjobs_engine::store::{Acked, Store};
 use zjobs_engine::sync::{Arc, thread};
