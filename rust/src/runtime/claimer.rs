@@ -33,7 +33,7 @@ pub struct OpenClaims {
 
 /// A claim on its way; it ends with this.
 #[derive(Debug)]
-struct Open<'a>(&'a AtomicU64);
+pub(super) struct Open<'a>(&'a AtomicU64);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
@@ -48,7 +48,7 @@ impl OpenClaims {
         Self { turns: (0..queues).map(|_| AtomicU64::new(0)).collect(), alone }
     }
 
-    fn open(&self, queue: QueueIndex) -> Open<'_> {
+    pub(super) fn open(&self, queue: QueueIndex) -> Open<'_> {
         let turn = &self.turns[queue.0];
         turn.fetch_add(1, Ordering::AcqRel);
         Open(turn)

@@ -176,9 +176,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::job::NewJob;
+    use crate::runtime::backlog::Finished;
     use crate::runtime::fixture::Fixture;
     use crate::runtime::watchdog::Watchdog;
+    use crate::state::State;
+    use crate::store::Claim;
 
     #[test]
     fn an_attempt_whose_handler_hangs_stands_for_no_later_one_of_its_job() {
@@ -207,5 +211,129 @@ mod tests {
         assert!(!later.is_closed() && shared.held_ids() == [id]);
         drop_lost(shared, &later);
         assert!(later.is_closed() && shared.held_ids().is_empty());
+    }
+
+    /// When the next beat is due, from now.
+    fn tick(heartbeat: &mut Heartbeat, on: &Fixture) -> Duration {
+        match heartbeat.tick(Now::read(&*on.clock), &*on.store).unwrap() {
+            Wake::At(moment) => moment.since(on.clock.moment()),
+            Wake::OnAlarm => panic!("it beats by itself"),
+        }
+    }
+
+    /// The store leases a job to the node, whose reply never comes.
+    fn a_lost_reply(on: &Fixture) -> JobId {
+        let id = on.enqueue(|job| job);
+        let queue = on.engine.pool().name(QueueIndex(0)).clone();
+        assert_eq!(on.store.claim(&Claim { node: on.engine.node(), queue, limit: 1 }).unwrap().len(), 1);
+        id
+    }
+
+    #[test]
+    fn a_job_that_is_ours_and_was_never_here_goes_back_at_the_second_beat_that_misses_it() {
+        let on = Fixture::new();
+        let mut heartbeat = Heartbeat::new(on.engine.shared.clone());
+        tick(&mut heartbeat, &on);
+        let id = a_lost_reply(&on);
+        let mut state_after_a_beat = || {
+            tick(&mut heartbeat, &on);
+            let job = on.store.get(&[id]).unwrap().remove(0);
+            (job.state, job.attempt)
+        };
+        assert_eq!(state_after_a_beat(), (State::Executing, 1), "the reply may be on its way");
+        assert_eq!(state_after_a_beat(), (State::Available, 0));
+    }
+
+    #[test]
+    fn it_does_not_go_back_while_a_claim_is_open_that_may_bring_it() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let mut heartbeat = Heartbeat::new(shared.clone());
+        tick(&mut heartbeat, &on);
+        let id = a_lost_reply(&on);
+        let state = || on.store.get(&[id]).unwrap()[0].state;
+        let open = shared.claims.open(QueueIndex(0));
+        for _ in 0..3 {
+            tick(&mut heartbeat, &on);
+        }
+        assert_eq!(state(), State::Executing);
+        drop(open);
+        // Another one was sent too late to bring it.
+        let _another = shared.claims.open(QueueIndex(0));
+        tick(&mut heartbeat, &on);
+        assert_eq!(state(), State::Available);
+    }
+
+    #[test]
+    fn what_is_here_or_waits_to_be_written_stays() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let mut heartbeat = Heartbeat::new(shared.clone());
+        tick(&mut heartbeat, &on);
+        let (runs, ends) = (on.enqueue(|job| job), on.enqueue(|job| job));
+        let _running = on.next();
+        let ended = on.next();
+        ended.close();
+        shared.pool.finish(&ended, on.clock.moment());
+        let outcome = Outcome::Completed { result: None };
+        shared.backlog.push(Finished::new(ended, outcome, on.clock.moment()).unwrap(), 9);
+        for _ in 0..3 {
+            assert_eq!(tick(&mut heartbeat, &on), shared.config.heartbeat);
+        }
+        let states: Vec<_> = on.store.get(&[runs, ends]).unwrap().iter().map(|job| job.state).collect();
+        assert_eq!(states, [State::Executing; 2]);
+    }
+
+    #[test]
+    fn a_node_that_was_declared_dead_drops_all_it_has_and_starts_anew_at_once() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let mut heartbeat = Heartbeat::new(shared.clone());
+        tick(&mut heartbeat, &on);
+        on.enqueue(|job| job);
+        let (running, before) = (on.next(), on.engine.node());
+        on.clock.advance(shared.config.ttl * 2);
+        assert_eq!(on.store.rescue(9).unwrap().len(), 1);
+        assert_eq!(tick(&mut heartbeat, &on), Duration::ZERO);
+        assert!(running.is_closed() && running.is_let_go() && running.stop_wanted());
+        assert_ne!(on.engine.node(), before);
+        assert!(!shared.node.is_trusted(on.clock.moment()), "until the next beat");
+        assert_eq!(tick(&mut heartbeat, &on), shared.config.heartbeat);
+        assert!(shared.node.is_trusted(on.clock.moment()));
+    }
+
+    #[test]
+    fn a_lease_is_trusted_for_three_quarters_of_its_time_from_before_the_beat() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let now = on.clock.moment();
+        assert!(!shared.node.is_trusted(now));
+        shared.claim_alarm.take();
+        beat(shared, &*on.store, now).unwrap();
+        assert!(shared.claim_alarm.take(), "work may have waited for it");
+        let trust = shared.config.ttl * 3 / 4;
+        let last = Moment((now + trust).0 - 1);
+        assert!(shared.node.is_trusted(last) && !shared.node.is_trusted(now + trust));
+        beat(shared, &*on.store, now).unwrap();
+        assert!(!shared.claim_alarm.take(), "it was trusted all the time");
+    }
+
+    #[test]
+    fn a_process_that_ends_says_so_often_and_its_jobs_go_back_soon_after_its_last_word() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let mut heartbeat = Heartbeat::new(shared.clone());
+        tick(&mut heartbeat, &on);
+        on.enqueue(|job| job);
+        let _running = on.next();
+        shared.node.set_departs(true);
+        let departure = shared.config.departure;
+        assert_eq!(tick(&mut heartbeat, &on), departure / 5);
+        on.clock.advance(departure / 5);
+        assert_eq!(tick(&mut heartbeat, &on), departure / 5);
+        on.clock.advance(departure * 4 / 5);
+        assert!(on.store.rescue(9).unwrap().is_empty(), "it has said so again");
+        on.clock.advance(departure);
+        assert_eq!(on.store.rescue(9).unwrap().len(), 1);
     }
 }
