@@ -371,3 +371,155 @@ impl Drop for Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::job::NewJob;
+    use crate::runtime::fixture::Fixture;
+    use crate::runtime::pool::QueueIndex;
+    use crate::runtime::running::Running;
+    use crate::state::State;
+    use crate::store::Store;
+
+    const TIME: Duration = Duration::from_secs(10);
+
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn ring(&self) -> bool {
+            true
+        }
+
+        fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
+            true
+        }
+
+        fn give_up(&self, _: JobId) -> bool {
+            true
+        }
+    }
+
+    /// A node that was started, with a job that runs.
+    fn started() -> (Fixture, Arc<Running>) {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        on.enqueue(|job| NewJob { timeout: None, ..job });
+        let running = on.next();
+        (on, running)
+    }
+
+    fn state(on: &Fixture, id: JobId) -> State {
+        on.store.get(&[id]).unwrap()[0].state
+    }
+
+    fn completed() -> Outcome {
+        Outcome::Completed { result: None }
+    }
+
+    fn refusal<T>(refused: Result<T>) -> String {
+        refused.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_stop_waits_for_handlers_then_asks_them_to_end_and_leaves_after_a_grace() {
+        let (on, running) = started();
+        let (began, grace) = (on.clock.moment(), on.engine.shared.config.cancel_grace);
+        let heard = Mutex::new(Vec::new());
+        let heed = || {
+            heard.lock().push(running.stop_wanted());
+            on.clock.advance(if running.stop_wanted() { grace / 2 } else { TIME / 2 });
+        };
+        let stopped = on.engine.stop_heeding(Some(TIME), &heed).unwrap();
+        assert_eq!(heard.into_inner(), [false, false, true, true]);
+        assert_eq!(on.clock.moment().since(began), TIME + grace);
+        assert_eq!(stopped.stuck, [running.job.id]);
+        assert!(!on.engine.is_running() && on.engine.lingers());
+        assert_eq!(state(&on, running.job.id), State::Executing, "it still runs, and nobody else may have it");
+        assert!(refusal(on.engine.start(Arc::new(Nobody))).contains("some of its handlers have not ended yet"));
+        assert!(refusal(on.engine.stop(None)).contains("stopped already; some handlers have not ended"));
+        on.engine.finish(&running, completed());
+        assert_eq!((on.engine.lingers(), state(&on, running.job.id)), (false, State::Completed));
+        assert!(refusal(on.engine.stop(None)).contains("is not started"));
+    }
+
+    #[test]
+    fn a_stop_is_over_as_soon_as_no_handler_runs() {
+        let (on, running) = started();
+        let heed = || {
+            on.engine.finish(&running, completed());
+        };
+        assert_eq!(on.engine.stop_heeding(None, &heed).unwrap(), Stopped::default());
+        assert!(!on.engine.is_running() && !on.engine.lingers() && !running.stop_wanted());
+        assert_eq!(state(&on, running.job.id), State::Completed);
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_goes_on_to_the_next_step_each_time() {
+        let (on, running) = started();
+        let heeds = Mutex::new(0);
+        let heed = || {
+            *heeds.lock() += 1;
+            on.engine.hurry();
+        };
+        assert_eq!(on.engine.stop_heeding(None, &heed).unwrap().stuck, [running.job.id]);
+        assert_eq!((heeds.into_inner(), running.stop_wanted()), (2, true));
+    }
+
+    #[test]
+    fn jobs_that_wait_for_a_slot_go_back_unrun_and_no_others_come() {
+        let (on, running) = started();
+        let waits = on.enqueue(|job| job);
+        on.engine.claim_here(QueueIndex(0)).unwrap();
+        assert_eq!(state(&on, waits), State::Executing);
+        on.engine.drain().unwrap();
+        let job = on.store.get(&[waits]).unwrap().remove(0);
+        assert_eq!((job.state, job.attempt), (State::Available, 0));
+        on.engine.claim_here(QueueIndex(0)).unwrap();
+        assert_eq!(state(&on, waits), State::Available);
+        assert!(!running.stop_wanted());
+        on.engine.interrupt();
+        assert!(running.stop_wanted());
+    }
+
+    #[test]
+    fn it_starts_once_and_again_when_it_has_stopped_as_another_incarnation() {
+        let on = Fixture::new();
+        assert!(refusal(on.engine.stop(None)).contains("is not started"));
+        on.engine.start(Arc::new(Nobody)).unwrap();
+        let first = on.engine.node();
+        assert!(on.engine.is_running());
+        assert!(refusal(on.engine.start(Arc::new(Nobody))).contains("started already; call stop() first"));
+        on.engine.stop(None).unwrap();
+        on.engine.start(Arc::new(Nobody)).unwrap();
+        assert_ne!(on.engine.node(), first);
+        on.engine.stop(None).unwrap();
+    }
+
+    #[test]
+    fn the_jobs_of_a_process_that_ends_before_its_handlers_go_back_soon_with_their_attempts() {
+        let (on, running) = started();
+        on.engine.depart();
+        assert!(on.store.rescue(9).unwrap().is_empty(), "it was not stopped");
+        on.engine.drain().unwrap();
+        on.engine.part();
+        on.engine.shared.heartbeat_alarm.take();
+        on.engine.depart();
+        assert!(on.engine.shared.heartbeat_alarm.take(), "it has to say so again and again");
+        assert!(on.store.rescue(9).unwrap().is_empty(), "its last word is too young");
+        on.clock.advance(on.engine.shared.config.departure * 2);
+        assert_eq!(on.store.rescue(9).unwrap().len(), 1);
+        let job = on.store.get(&[running.job.id]).unwrap().remove(0);
+        assert_eq!((job.state, job.attempt), (State::Available, 0));
+    }
+
+    #[test]
+    fn a_node_that_has_left_is_not_waited_for() {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        assert_eq!(on.store.nodes().unwrap().len(), 1);
+        on.engine.stop(None).unwrap();
+        assert_eq!(on.store.nodes().unwrap(), []);
+    }
+}

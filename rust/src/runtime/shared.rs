@@ -222,3 +222,116 @@ impl Shared {
         self.pool.stir_slots();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::job::Job;
+    use crate::outcome;
+    use crate::runtime::fixture::Fixture;
+    use crate::runtime::running::Lane;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
+
+    fn row<S: Store>(on: &Fixture<S>, id: JobId) -> Job {
+        on.store.get(&[id]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_is_to_be_cancelled_goes_back_before_it_starts_or_is_asked_to_stop() {
+        let on = Fixture::new();
+        on.beat();
+        let [runs, waits] = [(); 2].map(|()| on.enqueue(|job| job));
+        let running = on.next();
+        on.engine.shared.cancel_running(&[]);
+        on.engine.shared.cancel_running(&[JobId(99)]);
+        assert!(!running.stop_wanted() && row(&on, waits).state == State::Executing);
+        on.engine.shared.cancel_running(&[waits]);
+        assert!(!running.stop_wanted(), "that is another one");
+        on.engine.shared.cancel_running(&[runs]);
+        assert!(running.cancel_wanted() && running.stop_wanted());
+        let waited = row(&on, waits);
+        assert_eq!(waited.state, State::Cancelled);
+        assert_eq!(waited.details().errors[0].message, "cancelled before it started");
+        assert_eq!(row(&on, runs).state, State::Executing, "its handler says how it ends");
+    }
+
+    #[test]
+    fn a_handler_that_completes_its_job_by_itself_has_to_commit() {
+        let on = Fixture::new();
+        on.beat();
+        let shared = &on.engine.shared;
+        let ends = |commits: bool, outcome| {
+            let id = on.enqueue(|job| job);
+            let running = on.next();
+            running.hand_over();
+            if commits {
+                let ack = outcome::settle(&running.job, Outcome::Completed { result: None }).unwrap();
+                on.store.ack_one(running.node, &ack).unwrap();
+            }
+            shared.settle(running.clone(), outcome, shared.clock.moment());
+            shared.pool.finish(&running, shared.clock.moment());
+            let job = row(&on, id);
+            (job.state, job.details().errors.first().map(|error| error.kind.clone()))
+        };
+        let completed = || Outcome::Completed { result: None };
+        let failed = || Outcome::Failed { failure: Failure::new("Boom", "", ""), again: Again::By(Backoff::default()) };
+        let why = |kind: &str| Some(kind.to_owned());
+        assert_eq!(ends(true, completed()), (State::Completed, None));
+        assert_eq!(ends(true, failed()), (State::Completed, None), "it was committed, whatever came after");
+        assert_eq!(ends(false, completed()), (State::Retryable, why("NotCommitted")));
+        assert_eq!(ends(false, failed()), (State::Retryable, why("Boom")));
+    }
+
+    #[test]
+    fn where_the_store_may_wait_an_end_waits_for_others_unless_its_worker_wants_it_written_at_once() {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        on.beat();
+        let sync = Name::worker("sync").unwrap();
+        let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Sync };
+        on.engine.register(sync.clone(), registration);
+        let state_after = |worker: &Name, outcome| {
+            let id = on.enqueue(|job| crate::job::NewJob { worker: worker.clone(), ..job });
+            on.engine.claim_here(QueueIndex(0)).unwrap();
+            on.engine.finish(&on.next(), outcome);
+            (row(&on, id).state, on.engine.shared.backlog.len())
+        };
+        let completed = || Outcome::Completed { result: None };
+        assert_eq!(state_after(&sync, completed()), (State::Completed, 0));
+        assert_eq!(state_after(&Name::worker("w").unwrap(), completed()), (State::Executing, 1));
+        assert_eq!(state_after(&sync, Outcome::Released), (State::Executing, 2), "that need not be written first");
+    }
+
+    #[test]
+    fn a_queue_follows_its_row() {
+        let on = Fixture::new();
+        on.beat();
+        let (shared, queue) = (&on.engine.shared, QueueIndex(0));
+        let name = shared.pool.name(queue).clone();
+        let id = on.enqueue(|job| job);
+        on.engine.claim_here(queue).unwrap();
+        let row_of = |name: &Name| QueueRow { name: name.clone(), paused: true, concurrency: Some(7), counts: [0; 7] };
+        shared.follow_row(queue, &[row_of(&name)]);
+        assert_eq!((shared.pool.limit(queue), row(&on, id).state), (7, State::Available), "what waited here goes back");
+        assert_eq!(shared.pool.demand(queue), 0);
+        shared.follow_row(queue, &[row_of(&Name::queue("other").unwrap())]);
+        assert_eq!((shared.pool.limit(queue), shared.pool.demand(queue)), (2, 2), "no row is as the queue was set");
+    }
+
+    #[test]
+    fn who_is_to_look_for_work_is_woken() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let rung = || [shared.claim_alarm.take(), shared.deadlines.alarm().take()];
+        rung();
+        shared.wake_all();
+        assert_eq!(rung(), [true, false]);
+        shared.watch_lead(shared.clock.moment() + Duration::from_secs(1));
+        assert_eq!(rung(), [false, false], "nothing was left to a lead");
+    }
+}
