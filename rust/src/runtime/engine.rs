@@ -269,3 +269,167 @@ impl Engine {
         self.shared.waiters.call_once(call);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::Payload;
+    use crate::outcome::Outcome;
+    use crate::runtime::fixture::{Fixture, Nobody, new_job};
+    use crate::runtime::running::Lane;
+    use crate::state::State;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
+    use crate::store::{CronEntry, Filter};
+    use crate::telemetry::Kind;
+    use crate::unique::{Unique, UniqueStrategy};
+
+    const QUEUE: QueueIndex = QueueIndex(0);
+
+    fn completed() -> Outcome {
+        Outcome::Completed { result: None }
+    }
+
+    /// A job whose arguments are too long.
+    fn too_long() -> NewJob {
+        NewJob { args: Payload::from(vec![b' '; 1 << 24].as_slice()), ..new_job() }
+    }
+
+    #[test]
+    fn a_job_is_told_of_when_it_was_enqueued_and_not_when_it_was_there() {
+        let on = Fixture::new();
+        let unique = Some(Unique::by_key("one", UniqueStrategy::IgnoreNew).unwrap());
+        let (job, one) = (new_job(), NewJob { unique, ..new_job() });
+        on.engine.enqueue(vec![job.clone(), one.clone()]).unwrap();
+        assert_eq!(on.told(), [Kind::JobEnqueued; 2]);
+        assert!(on.engine.enqueue(vec![one.clone()]).unwrap()[0].conflict);
+        assert!(on.engine.enqueue_one(one).unwrap().conflict);
+        assert_eq!(on.told(), []);
+        on.engine.enqueue_one(job.clone()).unwrap();
+        assert_eq!(on.told(), [Kind::JobEnqueued]);
+        assert!(on.engine.enqueue(vec![job, too_long()]).is_err() && on.engine.enqueue_one(too_long()).is_err());
+        assert_eq!((on.told(), on.store.count(&Filter::default()).unwrap()), (vec![], 3), "all or none");
+    }
+
+    #[test]
+    fn the_tick_of_a_schedule_is_told_of_with_its_job() {
+        let on = Fixture::new();
+        let (name, worker) = (Name::cron("nightly").unwrap(), new_job().worker);
+        let entry = CronEntry { name: name.clone(), expression: "* * * * *".into(), timezone: "UTC".into(), worker };
+        on.store.save_cron(&entry).unwrap();
+        let tick = |at, job| on.engine.tick(CronTick { name: name.clone(), at: Timestamp(at), job });
+        assert!(matches!(tick(60, Some(new_job())).unwrap(), Ticked::Inserted(Some(_))));
+        assert_eq!(on.told(), [Kind::JobEnqueued]);
+        assert_eq!(tick(60, Some(new_job())).unwrap(), Ticked::Already);
+        assert_eq!(tick(120, None).unwrap(), Ticked::Inserted(None));
+        assert!(tick(180, Some(too_long())).is_err());
+        assert_eq!(on.told(), []);
+        assert!(matches!(tick(180, Some(new_job())).unwrap(), Ticked::Inserted(Some(_))), "it was not recorded");
+    }
+
+    #[test]
+    fn a_slot_gets_what_waits_or_what_it_claims_and_nothing_without_a_lease() {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        let id = on.enqueue(|job| job);
+        let next = || on.engine.next(QUEUE, Lane::Thread);
+        on.clock.advance(on.engine.shared.config.trust());
+        assert!(matches!(next(), Next::Empty), "others may have it soon");
+        on.beat();
+        on.told();
+        assert!(matches!(next(), Next::Job(running) if running.job.id == id));
+        assert_eq!(on.told(), [Kind::JobStarted]);
+        assert!(matches!(next(), Next::Empty));
+        on.engine.drain().unwrap();
+        assert!(matches!(next(), Next::Retire));
+    }
+
+    #[test]
+    fn what_was_claimed_by_an_incarnation_that_is_over_is_never_run() {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        on.enqueue(|job| job);
+        let waits = on.engine.pool().held();
+        assert_eq!(waits.len(), 1);
+        on.engine.shared.node.reincarnate();
+        on.told();
+        // As if a beat of the new one had been answered, and the claim of the old one after that.
+        on.engine.shared.node.trust_until(Moment::NEVER);
+        assert!(matches!(on.engine.next(QUEUE, Lane::Thread), Next::Empty));
+        assert_eq!(on.told()[0], Kind::LeaseLost);
+        assert!(waits[0].is_closed() && on.engine.pool().held().is_empty());
+        on.beat();
+        on.enqueue(|job| job);
+        assert_eq!(on.next().node, on.engine.node());
+    }
+
+    #[test]
+    fn a_slot_of_a_store_that_may_wait_rings_for_more_while_others_are_free() {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        on.beat();
+        let rung = || on.engine.shared.claim_alarm.take();
+        rung();
+        assert!(matches!(on.engine.next(QUEUE, Lane::Thread), Next::Empty));
+        assert!(rung(), "nothing waits here");
+        for _ in 0..2 {
+            on.enqueue(|job| job);
+        }
+        on.engine.claim_here(QUEUE).unwrap();
+        rung();
+        on.next();
+        assert!(!rung(), "another one waits");
+        on.next();
+        assert!(!rung(), "no slot is free");
+    }
+
+    #[test]
+    fn a_handler_that_returns_after_its_deadline_has_failed() {
+        let on = Fixture::new();
+        on.beat();
+        let id = on.enqueue(|job| job);
+        let running = on.next();
+        running.time_out();
+        assert!(on.engine.finish(&running, completed()));
+        let job = on.store.get(&[id]).unwrap().remove(0);
+        assert_eq!((job.state, &*job.details().errors[0].kind), (State::Retryable, "TimeoutError"));
+        assert!(!on.engine.finish(&running, completed()), "its slot has been given up");
+    }
+
+    #[test]
+    fn a_job_is_waited_for_until_it_is_final_or_it_takes_too_long() {
+        let on = Fixture::new();
+        on.beat();
+        let id = on.enqueue(|job| job);
+        let waits = |most| on.engine.wait_final(id, most).unwrap().unwrap().state;
+        let running = on.next();
+        assert_eq!(waits(Duration::from_millis(1)), State::Executing);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| waits(Duration::from_secs(60)));
+            while !on.engine.shared.attention.hears_settled() {
+                std::thread::yield_now();
+            }
+            on.engine.finish(&running, completed());
+            assert_eq!(waits.join().unwrap(), State::Completed);
+        });
+        assert_eq!(waits(Duration::from_secs(60)), State::Completed);
+        assert!(on.engine.wait_final(JobId(99), Duration::from_secs(60)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_call_is_made_when_the_next_job_has_settled() {
+        let on = Fixture::new();
+        on.beat();
+        on.enqueue(|job| job);
+        let running = on.next();
+        let (call, called) = channel();
+        on.engine.on_settled(Box::new(move || call.send(()).is_ok()));
+        assert!(called.try_recv().is_err());
+        on.engine.finish(&running, completed());
+        called.recv().unwrap();
+    }
+}

@@ -9,15 +9,18 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::pool::{Next, QueueIndex};
 use crate::runtime::role::{Now, Role};
 use crate::runtime::running::{Lane, Running};
+use crate::runtime::usher::Host;
 use crate::store::Store;
 use crate::store::memory::{MemoryConfig, MemoryStore};
 use crate::sync::{Arc, Mutex};
-use crate::telemetry::{Event, Kind, Silent, Sink};
+use crate::telemetry::{Event, Kind, Sink};
 
 pub(super) struct Fixture<S = MemoryStore> {
     pub(super) clock: Arc<Manual>,
     pub(super) store: Arc<S>,
     pub(super) engine: Engine,
+    /// What listeners are told.
+    pub(super) heard: Arc<Heard>,
 }
 
 impl Fixture {
@@ -38,11 +41,12 @@ impl<S: Store + 'static> Fixture<S> {
         let queue = QueueConfig { name: queue(), concurrency: 2, prefetch: None, stuck: StuckPolicy::Report };
         let mut config = Config { queues: vec![queue], ..Config::default() };
         set(&mut config);
-        let engine = Engine::new(store.clone(), config, clock.clone(), Arc::new(Silent), random).unwrap();
+        let heard = Arc::<Heard>::default();
+        let engine = Engine::new(store.clone(), config, clock.clone(), heard.clone(), random).unwrap();
         let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Batched };
         engine.register(worker(), registration);
         engine.pool().open();
-        Self { clock, store, engine }
+        Self { clock, store, engine, heard }
     }
 
     pub(super) fn enqueue(&self, set: impl FnOnce(NewJob) -> NewJob) -> JobId {
@@ -52,6 +56,11 @@ impl<S: Store + 'static> Fixture<S> {
     /// The node says that it lives.
     pub(super) fn beat(&self) {
         Heartbeat::new(self.engine.shared.clone()).tick(Now::read(&*self.clock), &*self.store).unwrap();
+    }
+
+    /// What listeners were told since the last look.
+    pub(super) fn told(&self) -> Vec<Kind> {
+        std::mem::take(&mut *self.heard.events.lock()).iter().map(Event::kind).collect()
     }
 
     /// The next job that a slot gets.
@@ -77,6 +86,23 @@ impl Sink for Heard {
 
     fn emit(&self, event: Event) {
         self.events.lock().push(event);
+    }
+}
+
+/// A host that is content with everything.
+pub(super) struct Nobody;
+
+impl Host for Nobody {
+    fn ring(&self) -> bool {
+        true
+    }
+
+    fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
+        true
+    }
+
+    fn give_up(&self, _: JobId) -> bool {
+        true
     }
 }
 

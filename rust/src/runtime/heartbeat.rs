@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn an_attempt_whose_handler_hangs_stands_for_no_later_one_of_its_job() {
         let on = Fixture::new();
-        let (Fixture { clock, store, engine }, shared) = (&on, &on.engine.shared);
+        let (Fixture { clock, store, engine, .. }, shared) = (&on, &on.engine.shared);
         let mut heartbeat = Heartbeat::new(shared.clone());
         heartbeat.tick(Now::read(&**clock), &**store).unwrap();
 

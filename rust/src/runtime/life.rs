@@ -377,29 +377,13 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::job::NewJob;
-    use crate::runtime::fixture::Fixture;
+    use crate::runtime::fixture::{Fixture, Nobody};
     use crate::runtime::pool::QueueIndex;
     use crate::runtime::running::Running;
     use crate::state::State;
     use crate::store::Store;
 
     const TIME: Duration = Duration::from_secs(10);
-
-    struct Nobody;
-
-    impl Host for Nobody {
-        fn ring(&self) -> bool {
-            true
-        }
-
-        fn reinforce(&self, _: QueueIndex, _: u32) -> bool {
-            true
-        }
-
-        fn give_up(&self, _: JobId) -> bool {
-            true
-        }
-    }
 
     /// A node that was started, with a job that runs.
     fn started() -> (Fixture, Arc<Running>) {
