@@ -42,7 +42,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants mutants-postgres powerloss promotions recovery repeat soak unique-race walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants mutants-postgres mutants-runtime powerloss promotions recovery repeat soak unique-race walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
@@ -93,11 +93,17 @@ RINGS := $(addprefix rust/src/,state.rs outcome.rs backoff.rs unique.rs limits.r
 DECISIONS := $(addprefix rust/src/store/,pages.rs $(addprefix memory/,ack.rs by_hand.rs claim.rs enqueue.rs nodes.rs) \
   $(addprefix sqlite/,ack.rs claim.rs enqueue.rs nodes.rs))
 
+ROLES := $(filter-out $(addprefix rust/src/runtime/,mod.rs fixture.rs sabotage.rs),$(wildcard rust/src/runtime/*.rs))
+
 ON_A_SERVER := $(addprefix rust/src/store/postgres/,ack.rs by_hand.rs claim.rs enqueue.rs marks.rs nodes.rs pace.rs roll.rs)
 
 mutants: $(DEPS) ## change the engine in every small way and see a test fail each time: FILES="rust/src/state.rs ..."
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
 	nice $(PY) tools/mutants.py $(or $(FILES),$(RINGS) $(DECISIONS))
+
+mutants-runtime: $(DEPS) ## the same for slots and roles, judged by the simulator, too: FILES=
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	nice $(PY) tools/mutants.py $(or $(FILES),$(ROLES))
 
 mutants-postgres: $(DEPS) ## the same for what the store in PostgreSQL decides, judged on a server: FILES=
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
