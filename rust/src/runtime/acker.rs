@@ -99,12 +99,6 @@ pub(super) fn write(store: &dyn Store, sink: &dyn Sink, left: &mut Vec<Finished>
         let acks: Vec<Ack> = left.iter().filter(|one| is_mine(one)).map(|one| one.ack.clone()).collect();
         let replies = match store.ack(node, &acks) {
             Ok(replies) => replies,
-            Err(error) if error.is_refusal() && acks.len() == 1 => {
-                for one in left.extract_if(.., |one| is_mine(one)) {
-                    refused.add(one, &error);
-                }
-                continue;
-            }
             Err(error) if error.is_refusal() && !sabotage::is_on(Sabotage::KeepBatchesWhole) => {
                 write_apart(store, sink, left, refused)?;
                 continue;

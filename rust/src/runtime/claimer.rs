@@ -149,9 +149,6 @@ fn claim(shared: &Arc<Shared>, store: &dyn Store, queue: QueueIndex) -> Result<(
         Err(error) => return Err(error),
     };
     let count = jobs.len();
-    if count > 0 {
-        failpoint::pass(Point::Dispatch);
-    }
     let mut ready = Vec::with_capacity(count);
     for job in jobs {
         let lane = shared.registry.read().get(job.worker.as_str()).map(|registration| registration.lane);
@@ -161,6 +158,7 @@ fn claim(shared: &Arc<Shared>, store: &dyn Store, queue: QueueIndex) -> Result<(
         }
     }
     if !ready.is_empty() {
+        failpoint::pass(Point::Dispatch);
         for late in shared.pool.push(queue, ready, now) {
             shared.settle(late, Outcome::Released, now);
         }
@@ -300,6 +298,22 @@ mod tests {
         let says = "no worker is registered as 'of.another.deploy' in the processes that work on queue 'default'; \
                     register it or cancel the job";
         assert_eq!(error.message, says);
+    }
+
+    #[test]
+    fn who_comes_while_another_fills_the_slots_leaves_it_to_him_and_he_looks_again() {
+        let (on, _) = node();
+        let shared = &on.engine.shared;
+        let id = on.enqueue(|job| job);
+        let claiming = &shared.claiming[0];
+        claiming.store(1, Ordering::Release);
+        for _ in 0..2 {
+            fill(shared, QueueIndex(0));
+            assert_eq!((claiming.load(Ordering::Acquire), states(&on, &[id])), (2, vec![State::Available]));
+        }
+        claiming.store(0, Ordering::Release);
+        fill(shared, QueueIndex(0));
+        assert_eq!((claiming.load(Ordering::Acquire), states(&on, &[id])), (0, vec![State::Executing]));
     }
 
     #[test]

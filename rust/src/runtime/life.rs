@@ -382,6 +382,7 @@ mod tests {
     use crate::runtime::running::Running;
     use crate::state::State;
     use crate::store::Store;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
 
     const TIME: Duration = Duration::from_secs(10);
 
@@ -465,6 +466,22 @@ mod tests {
         assert!(!running.stop_wanted());
         on.engine.interrupt();
         assert!(running.stop_wanted());
+    }
+
+    fn groups<S: Store + 'static>(on: &Fixture<S>) -> Vec<Vec<&'static str>> {
+        let groups = on.engine.roles();
+        groups.iter().map(|group| group.iter().map(|(role, _)| role.name()).collect()).collect()
+    }
+
+    #[test]
+    fn one_thread_does_all_where_the_store_never_waits_and_else_nobody_waits_for_the_upkeep() {
+        assert_eq!(groups(&Fixture::new()), [["heartbeat", "acker", "stager", "watchdog", "rescuer", "pruner"]]);
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let upkeep = ["stager", "watchdog", "rescuer", "pruner"];
+        assert_eq!(groups(&on), [&["heartbeat"][..], &["claimer"], &["acker"], &upkeep]);
     }
 
     #[test]

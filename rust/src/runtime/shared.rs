@@ -305,6 +305,11 @@ mod tests {
         assert_eq!(state_after(&sync, completed()), (State::Completed, 0));
         assert_eq!(state_after(&Name::worker("w").unwrap(), completed()), (State::Executing, 1));
         assert_eq!(state_after(&sync, Outcome::Released), (State::Executing, 2), "that need not be written first");
+        on.engine.flush_all();
+        assert_eq!(
+            (on.store.count_by_state(None).unwrap()[State::Executing as usize], on.engine.shared.backlog.len()),
+            (0, 0)
+        );
     }
 
     #[test]
