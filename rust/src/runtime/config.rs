@@ -155,5 +155,23 @@ mod tests {
         assert!(refused(|config| config.heartbeat = Duration::ZERO).contains("four heartbeats"));
         assert!(refused(|config| config.poll = Duration::ZERO).contains("poll_interval_ms"));
         assert!(refused(|config| config.rescue = limits::DELAY * 2).contains("rescue_interval_ms"));
+        let queue = |name| QueueConfig {
+            name: Name::queue(name).unwrap(),
+            concurrency: 1,
+            prefetch: None,
+            stuck: StuckPolicy::Report,
+        };
+        let with = |queues| Config { queues, ..Config::default() }.validate();
+        assert!(with(vec![queue("a"), queue("b")]).is_ok());
+        let twice = with(vec![queue("a"), queue("b"), queue("a")]).unwrap_err().to_string();
+        assert!(twice.contains("each queue once"), "{twice}");
+        assert!(with(vec![QueueConfig { concurrency: 0, ..queue("a") }]).is_err());
+    }
+
+    #[test]
+    fn the_shortest_and_the_longest_interval_are_as_good_as_any() {
+        for interval in [Duration::from_millis(1), limits::DELAY] {
+            assert!(Config { poll: interval, rescue: interval, ..Config::default() }.validate().is_ok());
+        }
     }
 }

@@ -421,6 +421,40 @@ mod tests {
     }
 
     #[test]
+    fn by_hand_what_is_too_old_is_deleted_and_what_the_dead_held_is_taken_back() {
+        let on = Fixture::new();
+        on.beat();
+        let ids = [(); 2].map(|()| on.enqueue(|job| job));
+        on.engine.finish(&on.next(), completed());
+        on.clock.advance(Duration::from_secs(3_600) * 24 * 400);
+        assert_eq!((on.engine.prune().unwrap(), on.engine.prune().unwrap()), (1, 0));
+        assert_eq!(on.store.get(&ids).unwrap().len(), 1, "the other one was claimed and never ended");
+        assert_eq!((on.engine.rescue().unwrap(), on.engine.rescue().unwrap()), (1, 0));
+    }
+
+    #[test]
+    fn a_slot_waits_for_work_and_without_a_lease_for_a_beat() {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        let waits = |ends: &dyn Fn()| {
+            std::thread::scope(|scope| {
+                let slot = scope.spawn(|| on.engine.wait(QUEUE));
+                while on.engine.pool().idle(QUEUE) == 0 {
+                    std::thread::yield_now();
+                }
+                ends();
+                slot.join().unwrap();
+            });
+        };
+        waits(&|| {
+            on.enqueue(|job| job);
+        });
+        on.clock.advance(on.engine.shared.config.trust());
+        // A job waits here; it may not start.
+        waits(&|| on.beat());
+    }
+
+    #[test]
     fn a_call_is_made_when_the_next_job_has_settled() {
         let on = Fixture::new();
         on.beat();

@@ -176,13 +176,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{Clock, Manual};
     use crate::job::NewJob;
+    use crate::outcome::settle;
     use crate::runtime::backlog::Finished;
     use crate::runtime::fixture::Fixture;
     use crate::runtime::watchdog::Watchdog;
     use crate::state::State;
-    use crate::store::Claim;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
+    use crate::store::{Claim, Filter};
 
     #[test]
     fn an_attempt_whose_handler_hangs_stands_for_no_later_one_of_its_job() {
@@ -282,6 +284,50 @@ mod tests {
         }
         let states: Vec<_> = on.store.get(&[runs, ends]).unwrap().iter().map(|job| job.state).collect();
         assert_eq!(states, [State::Executing; 2]);
+    }
+
+    #[test]
+    fn a_job_that_is_not_ours_any_more_is_dropped_and_no_other() {
+        let on = Fixture::new();
+        let mut heartbeat = Heartbeat::new(on.engine.shared.clone());
+        tick(&mut heartbeat, &on);
+        for _ in 0..2 {
+            on.enqueue(|job| job);
+        }
+        let (lost, ours) = (on.next(), on.next());
+        let ack = settle(&lost.job, Outcome::Released).unwrap();
+        on.store.ack_one(lost.node, &ack).unwrap();
+        on.told();
+        tick(&mut heartbeat, &on);
+        let is_over = |running: &Running| (running.is_closed(), running.stop_wanted(), running.cancel_wanted());
+        assert_eq!((is_over(&lost), is_over(&ours)), ((true, true, false), (false, false, false)));
+        assert_eq!(on.told(), [Kind::LeaseLost]);
+    }
+
+    #[test]
+    fn a_beat_tells_of_cancels_and_of_paused_queues_whose_signals_were_lost() {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let open = |clock: Arc<Manual>| {
+            let config = SqliteConfig::new(path.clone(), fastrand::Rng::with_seed(1));
+            SqliteStore::open(SqliteConfig { clock, ..config }).unwrap()
+        };
+        let on = Fixture::with(open);
+        on.beat();
+        for _ in 0..2 {
+            on.enqueue(|job| job);
+        }
+        on.engine.claim_here(QueueIndex(0)).unwrap();
+        let (cancelled, other) = (on.next(), on.next());
+        // Another process, of which this one does not hear.
+        let elsewhere = open(on.clock.clone());
+        elsewhere.cancel(&Filter { ids: Some(vec![cancelled.job.id]), ..Filter::default() }).unwrap();
+        elsewhere.pause(on.engine.pool().name(QueueIndex(0))).unwrap();
+        on.beat();
+        assert!(cancelled.cancel_wanted() && !other.stop_wanted());
+        on.engine.finish(&cancelled, Outcome::Completed { result: None });
+        assert_eq!(on.engine.pool().demand(QueueIndex(0)), 0, "it is paused");
     }
 
     #[test]

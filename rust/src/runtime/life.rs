@@ -374,6 +374,8 @@ impl Drop for Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
     use crate::clock::Clock;
     use crate::job::NewJob;
@@ -513,6 +515,62 @@ mod tests {
         assert_eq!(on.store.rescue(9).unwrap().len(), 1);
         let job = on.store.get(&[running.job.id]).unwrap().remove(0);
         assert_eq!((job.state, job.attempt), (State::Available, 0));
+    }
+
+    #[test]
+    fn its_threads_end_with_a_stop_and_with_the_engine() {
+        let on = Fixture::new();
+        // Each thread holds the store.
+        let holders = || Arc::strong_count(&on.store);
+        let before = holders();
+        on.engine.start(Arc::new(Nobody)).unwrap();
+        assert!(holders() > before);
+        on.engine.stop(None).unwrap();
+        assert_eq!(holders(), before);
+        on.engine.start(Arc::new(Nobody)).unwrap();
+        let Fixture { engine, store, .. } = on;
+        drop(engine);
+        assert_eq!(Arc::strong_count(&store), 1);
+    }
+
+    #[test]
+    fn what_handlers_left_is_written_when_it_stops_though_others_do_not_end() {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
+        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        for _ in 0..2 {
+            on.enqueue(|job| job);
+        }
+        on.engine.claim_here(QueueIndex(0)).unwrap();
+        let (ends, stays) = (on.next(), on.next());
+        on.engine.finish(&ends, completed());
+        let state = |running: &Running| on.store.get(&[running.job.id]).unwrap()[0].state;
+        assert_eq!(state(&ends), State::Executing, "it waits for company");
+        on.engine.drain().unwrap();
+        assert_eq!(on.engine.part_unattended().stuck, [stays.job.id]);
+        assert_eq!((state(&ends), state(&stays)), (State::Completed, State::Executing));
+        on.engine.finish(&stays, completed());
+        assert_eq!(state(&stays), State::Completed);
+    }
+
+    #[test]
+    fn a_stop_is_over_when_whoever_takes_the_engine_out_of_its_store_is_done() {
+        let on = Fixture::new();
+        on.engine.start_unattended(Arc::new(Nobody)).unwrap();
+        on.engine.drain().unwrap();
+        let (ends, ended) = channel();
+        std::thread::scope(|scope| {
+            let takes_out = on.engine.parting.begin();
+            scope.spawn(|| {
+                on.engine.part();
+                ends.send(()).unwrap();
+            });
+            assert!(ended.recv_timeout(Duration::from_millis(50)).is_err());
+            drop(takes_out);
+            ended.recv().unwrap();
+        });
     }
 
     #[test]
