@@ -314,6 +314,19 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_at_an_engine_sees_its_node_and_its_queues_and_nothing_endless() {
+        let on = Fixture::new();
+        let shared = &on.engine.shared;
+        let shows = format!("{:?}", on.engine);
+        assert!(shows.contains(&format!("{:?}", on.engine.node())) && shows.contains("pool: [\"default\"]"), "{shows}");
+        let parts: [&dyn std::fmt::Debug; 3] = [&shared.waiters, shared.pool.usher(), &shared.sink];
+        let starts = ["Waiters { attention: Attention {", "Usher { .. }", "Teller { .. }"];
+        for (part, start) in parts.into_iter().zip(starts) {
+            assert!(format!("{part:?}").starts_with(start), "{part:?}");
+        }
+    }
+
+    #[test]
     fn the_tick_of_a_schedule_is_told_of_with_its_job() {
         let on = Fixture::new();
         let (name, worker) = (Name::cron("nightly").unwrap(), new_job().worker);
