@@ -436,3 +436,117 @@ fn a_slot_that_waits_hears_of_jobs_for_threads_of_room_for_them_and_of_the_end()
     let closed = pool(1);
     assert!(wakes_a_slot(&closed, LONG, || drop(closed.close())));
 }
+
+/// Lets a slot wait, and says whether it is still at it a moment later.
+fn a_slot_waits(pool: &Pool) -> bool {
+    !wakes_a_slot(pool, Duration::from_millis(50), || ())
+}
+
+#[test]
+fn a_slot_waits_while_its_queue_is_full_or_paused_or_led_by_another() {
+    let full = pool(1);
+    push(&full, &[Lane::Thread, Lane::Thread]);
+    take(&full, Moment(0)).unwrap();
+    assert!(a_slot_waits(&full));
+    let paused = pool(1);
+    paused.control(QUEUE, true, None);
+    push(&paused, &[Lane::Thread]);
+    assert!(a_slot_waits(&paused));
+    let led = pool(2);
+    run(&led, Duration::from_micros(1));
+    push(&led, &[Lane::Thread]);
+    assert!(a_slot_waits(&led), "this thread leads");
+    led.open();
+    push(&led, &[Lane::Thread]);
+    led.wait(QUEUE);
+}
+
+#[test]
+fn no_more_slots_are_woken_than_may_run() {
+    let pool = pool(1);
+    let (ends, ended) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                pool.wait(QUEUE);
+                ends.send(()).unwrap();
+            });
+        }
+        while pool.idle(QUEUE) < 2 {
+            std::thread::yield_now();
+        }
+        push(&pool, &[Lane::Thread]);
+        ended.recv().unwrap();
+        take(&pool, Moment(0)).unwrap();
+        push(&pool, &[Lane::Thread]);
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "one runs, and that is all it may");
+        pool.close();
+    });
+}
+
+#[test]
+fn as_many_slots_are_woken_as_jobs_come() {
+    let pool = pool(3);
+    let (ends, ended) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                pool.wait(QUEUE);
+                ends.send(()).unwrap();
+            });
+        }
+        while pool.idle(QUEUE) < 3 {
+            std::thread::yield_now();
+        }
+        for _ in 0..2 {
+            push(&pool, &[Lane::Thread]);
+        }
+        for _ in 0..2 {
+            ended.recv().unwrap();
+        }
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err());
+        pool.close();
+    });
+}
+
+#[test]
+fn a_lead_that_finds_nothing_leads_no_longer_and_another_that_finds_nothing_changes_nothing() {
+    let pool = pool(10);
+    run(&pool, Duration::from_micros(1));
+    let other = pool.clone();
+    assert!(elsewhere(move || take(&other, Moment(0))).is_none());
+    push(&pool, &[Lane::Thread]);
+    assert!(pool.take_unattended() && !pool.take_unattended(), "it is left to the lead");
+    take(&pool, Moment(0)).unwrap();
+    assert!(take(&pool, Moment(0)).is_none());
+    pool.take_unattended();
+    push(&pool, &[Lane::Thread]);
+    assert!(!pool.take_unattended(), "it is anybody's");
+}
+
+#[test]
+fn a_slot_that_may_not_start_anything_waits_so_long_or_until_it_is_stirred() {
+    let pool = pool(1);
+    push(&pool, &[Lane::Thread]);
+    pool.wait_idle(QUEUE, Duration::from_millis(1));
+    assert_eq!(pool.idle(QUEUE), 0);
+    std::thread::scope(|scope| {
+        let slot = scope.spawn(|| pool.wait_idle(QUEUE, Duration::from_secs(60)));
+        while pool.idle(QUEUE) == 0 {
+            std::thread::yield_now();
+        }
+        pool.stir_slots();
+        slot.join().unwrap();
+    });
+}
+
+#[test]
+fn each_queue_has_its_name_its_place_and_its_limit() {
+    let named = |name, concurrency| QueueConfig { name: Name::queue(name).unwrap(), ..config(concurrency) };
+    let pool = Pool::new(&[named("a", 1), named("b", 2)]);
+    assert_eq!(pool.indexes().collect::<Vec<_>>(), [QueueIndex(0), QueueIndex(1)]);
+    assert_eq!(pool.name(QueueIndex(1)).as_str(), "b");
+    assert_eq!(pool.find(&Name::queue("b").unwrap()), Some(QueueIndex(1)));
+    assert_eq!(pool.find(&Name::queue("c").unwrap()), None);
+    assert_eq!((pool.limit(QueueIndex(0)), pool.limit(QueueIndex(1))), (1, 2));
+}
