@@ -168,6 +168,30 @@ mod tests {
         assert_eq!(heard.map(&mut looks_at), [true, true, true, false, true]);
     }
 
+    #[test]
+    fn it_looks_when_a_node_has_ended_or_a_grace_is_over_though_another_one_says_at_that_moment_that_it_ends() {
+        let (clock, store) = (Arc::new(Manual::default()), Arc::new(MemoryStore::default()));
+        let engine = engine(&clock, &store);
+        let Config { departure, rescue: routine, .. } = Config::default();
+        let looks_when = |signals: &[Signal], after| {
+            let mut rescuer = Rescuer::new(engine.shared.clone());
+            let mut tick = |signals: &[Signal]| {
+                for signal in signals {
+                    Notifier::new(&engine.shared).signal(signal);
+                }
+                rescuer.tick(Now::read(&*clock), &*store).unwrap();
+                rescuer.routine == clock.moment() + routine
+            };
+            assert!(tick(&[Signal::Leaving]), "the first word of all");
+            clock.advance(after);
+            tick(signals)
+        };
+        let grace = departure + MARGIN;
+        assert!(!looks_when(&[Signal::Leaving], grace / 2));
+        assert!(looks_when(&[Signal::Leaving, Signal::Orphaned], grace / 2));
+        assert!(looks_when(&[Signal::Leaving], grace));
+    }
+
     /// A node that has claimed so many jobs, and is silent for too long.
     fn a_dead_node_with(on: &Fixture, count: usize) {
         let (node, ttl) = (NodeId(9), Duration::from_secs(20));

@@ -168,3 +168,40 @@ impl Running {
         self.abandoned.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::fixture::Fixture;
+
+    #[test]
+    fn a_handler_may_run_on_until_its_deadline_or_for_ever() {
+        let on = Fixture::new();
+        on.beat();
+        on.enqueue(|job| job);
+        let job = on.next().job.clone();
+        let now = Moment(7);
+        let limit = Duration::from_secs(10);
+        let with = |timeout| {
+            let running = Running::new(Job { timeout, ..job.clone() }, QueueIndex(0), Lane::Thread, NodeId(1));
+            running.start(now, 3);
+            assert_eq!((running.started(), running.place()), (now, 3));
+            running
+        };
+        let limited = with(Some(limit));
+        assert_eq!(limited.remaining(now), Some(limit));
+        assert_eq!(limited.remaining(now + limit / 2), Some(limit / 2));
+        assert_eq!(limited.remaining(now + limit * 2), Some(Duration::ZERO));
+        assert_eq!(with(None).remaining(now), None);
+    }
+
+    #[test]
+    fn the_first_who_asks_has_the_right() {
+        let on = Fixture::new();
+        on.beat();
+        on.enqueue(|job| job);
+        let running = on.next();
+        assert_eq!([running.close(), running.close()], [true, false]);
+        assert_eq!([running.time_out(), running.time_out()], [true, false]);
+    }
+}
