@@ -328,6 +328,13 @@ mod tests {
         assert!(cancelled.cancel_wanted() && !other.stop_wanted());
         on.engine.finish(&cancelled, Outcome::Completed { result: None });
         assert_eq!(on.engine.pool().demand(QueueIndex(0)), 0, "it is paused");
+        elsewhere.resume(on.engine.pool().name(QueueIndex(0))).unwrap();
+        let is_told_to_claim = || {
+            on.engine.shared.claim_alarm.take();
+            on.beat();
+            on.engine.shared.claim_alarm.take()
+        };
+        assert_eq!([is_told_to_claim(), is_told_to_claim()], [true, false]);
     }
 
     #[test]

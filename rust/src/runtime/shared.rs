@@ -329,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_somebody_pauses_or_resumes_hears_of_it() {
+        let on = Fixture::new();
+        on.beat();
+        let queue = QueueIndex(0);
+        let name = on.engine.pool().name(queue).clone();
+        on.store.pause(&name).unwrap();
+        let id = on.enqueue(|job| job);
+        on.engine.claim_here(queue).unwrap();
+        assert_eq!((on.engine.pool().demand(queue), row(&on, id).state), (0, State::Available));
+        on.store.resume(&name).unwrap();
+        assert_eq!((on.engine.pool().demand(queue), row(&on, id).state), (1, State::Executing), "and looks for work");
+        on.store.pause(&Name::queue("other").unwrap()).unwrap();
+        assert_eq!(on.engine.pool().demand(queue), 1);
+    }
+
+    #[test]
     fn who_is_to_look_for_work_is_woken() {
         let on = Fixture::new();
         let shared = &on.engine.shared;
