@@ -183,7 +183,7 @@ mod tests {
     use crate::runtime::fixture::Fixture;
     use crate::runtime::watchdog::Watchdog;
     use crate::state::State;
-    use crate::store::sqlite::{SqliteConfig, SqliteStore};
+    use crate::store::sqlite::{Liveness, SqliteConfig, SqliteStore};
     use crate::store::{Claim, Filter};
 
     #[test]
@@ -311,7 +311,8 @@ mod tests {
         let path = folder.path().join("jobs.db");
         let open = |clock: Arc<Manual>| {
             let config = SqliteConfig::new(path.clone(), fastrand::Rng::with_seed(1));
-            SqliteStore::open(SqliteConfig { clock, ..config }).unwrap()
+            // Neighbours hear nothing of each other.
+            SqliteStore::open(SqliteConfig { clock, liveness: Liveness::Leases, ..config }).unwrap()
         };
         let on = Fixture::with(open);
         on.beat();
@@ -320,7 +321,6 @@ mod tests {
         }
         on.engine.claim_here(QueueIndex(0)).unwrap();
         let (cancelled, other) = (on.next(), on.next());
-        // Another process, of which this one does not hear.
         let elsewhere = open(on.clock.clone());
         elsewhere.cancel(&Filter { ids: Some(vec![cancelled.job.id]), ..Filter::default() }).unwrap();
         elsewhere.pause(on.engine.pool().name(QueueIndex(0))).unwrap();
