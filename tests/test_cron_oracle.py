@@ -106,6 +106,20 @@ class Late(Schedule):
         return [tick + (tick.minute == 0) * timedelta(seconds=1) for tick in super().between(start, end, limit)]
 
 
+def test_a_peer_that_goes_back_or_in_a_circle_is_explained_only_where_one_does(berlin, monkeypatch):
+    (goose_bay,) = zones(["America/Goose_Bay"])
+    # At one minute past midnight it was eleven in the evening again.
+    back = next(change for change in goose_bay.changes if change.at == utc(2010, 11, 7, 3, 1))
+    here = place(goose_bay, back, Clock(goose_bay))
+    reason = ("does not get past a clock that is set back to the day before within an hour",)
+    goes_back, goes_in_a_circle = Meaning("0 */2 * * *"), Meaning("30 */2 * * *")
+    assert peers.judge("cronsim", here, goes_back) == peers.judge("cronsim", here, goes_in_a_circle) == reason
+    zone, (_, autumn) = berlin
+    elsewhere = place(zone, autumn, Clock(zone))
+    monkeypatch.setattr(peers, "_STEPS", 0)
+    assert peers.judge("cronsim", elsewhere, Meaning("0 */2 * * *")) == (peers.UNEXPLAINED,)
+
+
 def test_a_schedule_that_breaks_the_rule_is_found(berlin):
     zone, (spring, autumn) = berlin
     clock, meaning = Clock(zone), Meaning("30 2 * * *")

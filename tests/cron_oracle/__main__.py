@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
         tasks = list(_listed(found, expressions)) + list(_random(found, asked.random, asked.seed))
         waiting = [pool.submit(task) for task in tasks]
         for number, done in enumerate(as_completed(waiting)):
+            if done.exception() is not None:
+                pool.shutdown(cancel_futures=True)
             part = done.result()
             counts.add(part)
             for line in part.wrong[:3]:

@@ -22,7 +22,13 @@ NO_SUCH_WORD = "does not know the word W"
 UNEXPLAINED = "unexplained"
 
 _LOST_WITHIN = 26 * HOUR
+_STEPS = 100_000
+"""More than cronsim takes through all of the years in which it looks for a tick: then it goes in a circle."""
 WEEKEND = {0, 6}
+
+
+class StuckError(Exception):
+    """A peer went back, or in a circle."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,10 @@ def judge(peer: str, here: Place, meaning: Meaning) -> tuple[str, ...]:
     reading = reads(meaning.expression)
     if reading is None:
         return (NO_SUCH_WORD,)
-    found = ask(here, meaning.expression, reading)
+    try:
+        found = ask(here, meaning.expression, reading)
+    except StuckError:
+        return (_stuck(peer, here),)
     rule = "once" if meaning.fields.fixed_hour else "real"
     expected = here.walk.ticks(meaning, rule, here.start, here.end)
     if found == expected:
@@ -94,12 +103,22 @@ def _fault(peer: str, here: Place, reading: Reading, found: list[int], theirs: l
     return UNEXPLAINED
 
 
+def _stuck(peer: str, here: Place) -> str:
+    """Whether a peer that does not go forward is where one never does."""
+    at = here.change.at
+    to_the_day_before = here.clock.day(at) < here.clock.day(at - 1)
+    if peer == "cronsim" and to_the_day_before and here.clock.wall(at) % 60:
+        return "does not get past a clock that is set back to the day before within an hour"
+    return UNEXPLAINED
+
+
 def _until(ticks: "CronSim | croniter", end: int) -> list[int]:
     found: list[int] = []
     try:
         while not found or found[-1] <= end:
             found.append(int(next(ticks).timestamp()))
-            assert len(found) < 2 or found[-1] > found[-2], "does not go forward"
+            if found[1:] and found[-1] <= found[-2]:
+                raise StuckError
     except (StopIteration, CroniterBadDateError):
         return found
     return found[:-1]
@@ -108,9 +127,25 @@ def _until(ticks: "CronSim | croniter", end: int) -> list[int]:
 # --- cronsim: Debian's cron ---
 
 
+class _Cronsim(CronSim):
+    """It says so when it goes in a circle."""
+
+    steps = 0
+
+    def tick(self, seconds: int = 1) -> None:
+        self.steps += 1
+        if self.steps > _STEPS:
+            raise StuckError
+        super().tick(seconds)
+
+    def __next__(self) -> datetime:
+        self.steps = 0
+        return super().__next__()
+
+
 def _ask_cronsim(here: Place, expression: str, _: Reading) -> list[int]:
     start = moment(here.start).astimezone(ZoneInfo(here.zone.name))
-    return _until(CronSim(_for_cronsim(expression), start), here.end)
+    return _until(_Cronsim(_for_cronsim(expression), start), here.end)
 
 
 @lru_cache(1024)
