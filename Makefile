@@ -42,7 +42,7 @@ BUILT := $(VENV)/.engine-built
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.sql' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 # The deep runs; each has a short form in `make test`.
-.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot mutants mutants-postgres mutants-runtime powerloss promotions recovery repeat soak unique-race walks zombies
+.PHONY: bugs corrupt-sqlite crash-points crash-postgres crash-sqlite cuts disks evidence exits fuzz held-snapshot many-scheduled mutants mutants-postgres mutants-runtime powerloss promotions recovery repeat soak unique-race walks zombies
 .PHONY: models models-short break-models
 .PHONY: help setup dev fmt lint test test-rust test-python sim sim-short bench bench-sqlite bench-postgres instructions docs wheel verify ci demo clean
 
@@ -163,6 +163,9 @@ held-snapshot: $(BUILT) ## how soon jobs start while a forgotten transaction kee
 
 unique-race: $(BUILT) ## sixteen clients enqueue the same unique keys at the same moments: ROUNDS=10000 of each policy
 	cd tests && $(abspath $(PY)) -m unique_race --rounds $(or $(ROUNDS),10000)
+
+many-scheduled: $(BUILT) ## claims beside jobs that wait for tomorrow, and what staging a tenth of them takes: JOBS=10000000
+	cd tests && $(abspath $(PY)) -m many_scheduled --jobs $(or $(JOBS),10000000)
 
 .PHONY: sanitize sanitize-threads miri
 sanitize: $(DEPS) ## the engine's tests under AddressSanitizer and LeakSanitizer, on a nightly toolchain; ARGS="name" chooses
