@@ -217,21 +217,17 @@ mod tests {
     use crate::job::{JobId, NewJob};
     use crate::outcome::{Again, Failure, Outcome};
     use crate::runtime::config::Config;
-    use crate::runtime::fixture::{Fixture, Heard};
+    use crate::runtime::fixture::{FILE, Fixture, Heard};
     use crate::runtime::pool::QueueIndex;
     use crate::runtime::running::Running;
     use crate::store::Filter;
     use crate::store::memory::{MemoryConfig, MemoryStore};
-    use crate::store::sqlite::{SqliteConfig, SqliteStore};
     use crate::telemetry::Silent;
 
     #[test]
     fn what_a_rule_of_the_file_refuses_is_tried_again_after_a_while_and_counts_as_unwritten() {
-        zjobs_vfs::install();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("jobs.db");
-        let config = SqliteConfig::new(path.clone(), fastrand::Rng::with_seed(1));
-        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let (folder, on) = Fixture::on_a_file();
+        let path = folder.path().join(FILE);
         let run = |statement: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(statement).unwrap();
         run("CREATE TRIGGER rule BEFORE UPDATE ON zjobs_jobs WHEN new.state = 2 AND new.id = 1
              BEGIN SELECT RAISE(ABORT, 'no'); END");
@@ -241,10 +237,7 @@ mod tests {
         let states = || on.store.get(&made).unwrap().iter().map(|job| job.state).collect::<Vec<_>>();
         let mut acker = Acker::new(on.engine.shared.clone());
         let backlog = &on.engine.shared.backlog;
-        let mut ticks = || match acker.tick(Now::read(&*on.clock), &*on.store).unwrap() {
-            Wake::At(moment) => Some(moment.since(on.clock.moment())),
-            Wake::OnAlarm => None,
-        };
+        let mut ticks = || on.tick(&mut acker);
         for _ in made {
             on.engine.finish(&on.next(), Outcome::Completed { result: None });
         }
@@ -289,13 +282,7 @@ mod tests {
         let (shared, window) = (&on.engine.shared, Config::default().ack_window);
         let mut acker = Acker::new(shared.clone());
         // When it looks again, how many wait, and whether it has told the claimer that there is room.
-        let mut look = || {
-            let wake = match acker.tick(Now::read(&*on.clock), &*on.store).unwrap() {
-                Wake::At(moment) => Some(moment.since(on.clock.moment())),
-                Wake::OnAlarm => None,
-            };
-            (wake, shared.backlog.len(), shared.claim_alarm.take())
-        };
+        let mut look = || (on.tick(&mut acker), shared.backlog.len(), shared.claim_alarm.take());
         // One ends and another one goes on; its slot takes the next.
         let ends = || {
             on.enqueue(|job| job);

@@ -196,14 +196,6 @@ mod tests {
 
     const POLL: Duration = Duration::from_secs(1);
 
-    /// When it is to look again, from now.
-    fn look(claimer: &mut Claimer, on: &Fixture) -> Option<Duration> {
-        match claimer.tick(Now::read(&*on.clock), &*on.store).unwrap() {
-            Wake::At(moment) => Some(moment.since(on.clock.moment())),
-            Wake::OnAlarm => None,
-        }
-    }
-
     fn node() -> (Fixture, Claimer) {
         let on = Fixture::new();
         on.beat();
@@ -218,14 +210,14 @@ mod tests {
     #[test]
     fn it_polls_ever_more_slowly_while_there_is_nothing_fast_after_work_and_not_at_all_without_a_free_slot() {
         let (on, mut claimer) = node();
-        let waits: Vec<_> = (0..6).map(|_| look(&mut claimer, &on).unwrap().as_millis()).collect();
+        let waits: Vec<_> = (0..6).map(|_| on.tick(&mut claimer).unwrap().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, POLL.as_millis(), POLL.as_millis()]);
         on.enqueue(|job| job);
-        assert_eq!(look(&mut claimer, &on), Some(FASTEST_POLL), "there was work, and another slot is free");
+        assert_eq!(on.tick(&mut claimer), Some(FASTEST_POLL), "there was work, and another slot is free");
         on.enqueue(|job| job);
-        assert_eq!(look(&mut claimer, &on), None, "all slots have work");
+        assert_eq!(on.tick(&mut claimer), None, "all slots have work");
         let last = on.enqueue(|job| job);
-        assert_eq!((look(&mut claimer, &on), states(&on, &[last])), (None, vec![State::Available]));
+        assert_eq!((on.tick(&mut claimer), states(&on, &[last])), (None, vec![State::Available]));
     }
 
     #[test]
@@ -233,10 +225,10 @@ mod tests {
         let (on, mut claimer) = node();
         let id = on.enqueue(|job| job);
         on.clock.advance(on.engine.shared.config.trust());
-        look(&mut claimer, &on);
+        on.tick(&mut claimer);
         assert_eq!(states(&on, &[id]), [State::Available]);
         on.beat();
-        look(&mut claimer, &on);
+        on.tick(&mut claimer);
         assert_eq!(states(&on, &[id]), [State::Executing]);
     }
 
@@ -256,12 +248,12 @@ mod tests {
             waits();
         }
         let ids = [(); 2].map(|()| on.enqueue(|job| job));
-        look(&mut claimer, &on);
+        on.tick(&mut claimer);
         assert_eq!(states(&on, &ids), [State::Executing, State::Available], "as many as there are slots");
         waits();
         on.engine.pool().close();
         on.engine.pool().open();
-        assert_eq!(look(&mut claimer, &on), None, "and none when so many wait");
+        assert_eq!(on.tick(&mut claimer), None, "and none when so many wait");
         assert_eq!(states(&on, &ids), [State::Executing, State::Available]);
     }
 
@@ -283,14 +275,14 @@ mod tests {
         let (on, mut claimer) = node();
         let worker = Name::worker("of.another.deploy").unwrap();
         let id = on.enqueue(|job| NewJob { worker, ..job });
-        look(&mut claimer, &on);
+        on.tick(&mut claimer);
         let job = on.store.get(&[id]).unwrap().remove(0);
         assert_eq!((job.state, job.attempt), (State::Scheduled, 0));
         assert_eq!(job.scheduled_at.since(on.clock.now()), UNKNOWN_WORKER_DELAY);
         on.clock.advance(on.engine.shared.config.unknown_worker);
         on.beat();
         assert_eq!(on.store.stage(1).unwrap().moved, 1);
-        look(&mut claimer, &on);
+        on.tick(&mut claimer);
         let job = on.store.get(&[id]).unwrap().remove(0);
         assert_eq!((job.state, job.attempt), (State::Retryable, 1));
         let error = &job.details().errors[0];

@@ -281,7 +281,6 @@ mod tests {
     use crate::runtime::fixture::{Fixture, Nobody, new_job};
     use crate::runtime::running::Lane;
     use crate::state::State;
-    use crate::store::sqlite::{SqliteConfig, SqliteStore};
     use crate::store::{CronEntry, Filter};
     use crate::telemetry::Kind;
     use crate::unique::{Unique, UniqueStrategy};
@@ -380,10 +379,7 @@ mod tests {
 
     #[test]
     fn a_slot_of_a_store_that_may_wait_rings_for_more_while_others_are_free() {
-        zjobs_vfs::install();
-        let folder = tempfile::tempdir().unwrap();
-        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
-        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let (_folder, on) = Fixture::on_a_file();
         on.beat();
         let rung = || on.engine.shared.claim_alarm.take();
         rung();

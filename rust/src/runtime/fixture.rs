@@ -1,19 +1,25 @@
 //! A node for the tests of its parts: a clock that stands, one queue, one worker; jobs in memory where nothing else is said.
 
+use std::time::Duration;
+
 use crate::backoff::Backoff;
-use crate::clock::Manual;
+use crate::clock::{Clock, Manual};
 use crate::job::{JobId, Name, NewJob};
 use crate::runtime::config::{AckMode, Config, QueueConfig, Registration, StuckPolicy};
 use crate::runtime::engine::Engine;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::pool::{Next, QueueIndex};
-use crate::runtime::role::{Now, Role};
+use crate::runtime::role::{Now, Role, Wake};
 use crate::runtime::running::{Lane, Running};
 use crate::runtime::usher::Host;
 use crate::store::Store;
 use crate::store::memory::{MemoryConfig, MemoryStore};
+use crate::store::sqlite::{SqliteConfig, SqliteStore};
 use crate::sync::{Arc, Mutex};
 use crate::telemetry::{Event, Kind, Sink};
+
+/// The name of the file of [`Fixture::on_a_file`], in its folder.
+pub(super) const FILE: &str = "jobs.db";
 
 pub(super) struct Fixture<S = MemoryStore> {
     pub(super) clock: Arc<Manual>,
@@ -26,6 +32,17 @@ pub(super) struct Fixture<S = MemoryStore> {
 impl Fixture {
     pub(super) fn new() -> Self {
         Self::with(|clock| MemoryStore::new(MemoryConfig { clock, ..MemoryConfig::default() }))
+    }
+}
+
+impl Fixture<SqliteStore> {
+    /// The same on a file, which is gone with its folder.
+    pub(super) fn on_a_file() -> (tempfile::TempDir, Self) {
+        zjobs_vfs::install();
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(folder.path().join(FILE), fastrand::Rng::with_seed(1));
+        let on = Self::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        (folder, on)
     }
 }
 
@@ -53,9 +70,17 @@ impl<S: Store + 'static> Fixture<S> {
         self.engine.enqueue(vec![set(new_job())]).unwrap()[0].job.id
     }
 
+    /// How long from now until the role wants to run again, when it does so by itself.
+    pub(super) fn tick(&self, role: &mut dyn Role) -> Option<Duration> {
+        match role.tick(Now::read(&*self.clock), &*self.store).unwrap() {
+            Wake::At(moment) => Some(moment.since(self.clock.moment())),
+            Wake::OnAlarm => None,
+        }
+    }
+
     /// The node says that it lives.
     pub(super) fn beat(&self) {
-        Heartbeat::new(self.engine.shared.clone()).tick(Now::read(&*self.clock), &*self.store).unwrap();
+        self.tick(&mut Heartbeat::new(self.engine.shared.clone()));
     }
 
     /// What listeners were told since the last look.

@@ -384,7 +384,6 @@ mod tests {
     use crate::runtime::running::Running;
     use crate::state::State;
     use crate::store::Store;
-    use crate::store::sqlite::{SqliteConfig, SqliteStore};
 
     const TIME: Duration = Duration::from_secs(10);
 
@@ -478,10 +477,7 @@ mod tests {
     #[test]
     fn one_thread_does_all_where_the_store_never_waits_and_else_nobody_waits_for_the_upkeep() {
         assert_eq!(groups(&Fixture::new()), [["heartbeat", "acker", "stager", "watchdog", "rescuer", "pruner"]]);
-        zjobs_vfs::install();
-        let folder = tempfile::tempdir().unwrap();
-        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
-        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let (_folder, on) = Fixture::on_a_file();
         let upkeep = ["stager", "watchdog", "rescuer", "pruner"];
         assert_eq!(groups(&on), [&["heartbeat"][..], &["claimer"], &["acker"], &upkeep]);
     }
@@ -535,10 +531,7 @@ mod tests {
 
     #[test]
     fn what_handlers_left_is_written_when_it_stops_though_others_do_not_end() {
-        zjobs_vfs::install();
-        let folder = tempfile::tempdir().unwrap();
-        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
-        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let (_folder, on) = Fixture::on_a_file();
         on.engine.start_unattended(Arc::new(Nobody)).unwrap();
         for _ in 0..2 {
             on.enqueue(|job| job);

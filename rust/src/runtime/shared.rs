@@ -233,7 +233,6 @@ mod tests {
     use crate::outcome;
     use crate::runtime::fixture::Fixture;
     use crate::runtime::running::Lane;
-    use crate::store::sqlite::{SqliteConfig, SqliteStore};
 
     fn row<S: Store>(on: &Fixture<S>, id: JobId) -> Job {
         on.store.get(&[id]).unwrap().remove(0)
@@ -287,10 +286,7 @@ mod tests {
 
     #[test]
     fn where_the_store_may_wait_an_end_waits_for_others_unless_its_worker_wants_it_written_at_once() {
-        zjobs_vfs::install();
-        let folder = tempfile::tempdir().unwrap();
-        let config = SqliteConfig::new(folder.path().join("jobs.db"), fastrand::Rng::with_seed(1));
-        let on = Fixture::with(|clock| SqliteStore::open(SqliteConfig { clock, ..config }).unwrap());
+        let (_folder, on) = Fixture::on_a_file();
         on.beat();
         let sync = Name::worker("sync").unwrap();
         let registration = Registration { lane: Lane::Thread, backoff: Backoff::default(), ack: AckMode::Sync };

@@ -118,7 +118,6 @@ mod tests {
 
     use super::*;
     use crate::backoff::Backoff;
-    use crate::clock::Clock;
     use crate::job::{Name, NewJob};
     use crate::runtime::config::{AckMode, Config, Registration};
     use crate::runtime::fixture::Fixture;
@@ -127,14 +126,6 @@ mod tests {
     use crate::state::State;
 
     const LIMIT: Duration = Duration::from_secs(10);
-
-    /// When it is to look again, from now.
-    fn look(watchdog: &mut Watchdog, on: &Fixture) -> Option<Duration> {
-        match watchdog.tick(Now::read(&*on.clock), &*on.store).unwrap() {
-            Wake::At(moment) => Some(moment.since(on.clock.moment())),
-            Wake::OnAlarm => None,
-        }
-    }
 
     /// A node that is alive, its watchdog, and how long handlers have to end when they are asked to.
     fn node() -> (Fixture, Watchdog, Duration) {
@@ -150,15 +141,15 @@ mod tests {
         let id = on.enqueue(|job| NewJob { timeout: Some(LIMIT), ..job });
         let running = on.next();
         let asked = || (running.stop_wanted(), running.timed_out(), running.is_closed());
-        assert_eq!((look(&mut watchdog, &on), asked()), (Some(LIMIT), (false, false, false)));
+        assert_eq!((on.tick(&mut watchdog), asked()), (Some(LIMIT), (false, false, false)));
         on.clock.advance(LIMIT / 2);
-        assert_eq!((look(&mut watchdog, &on), asked()), (Some(LIMIT / 2), (false, false, false)));
+        assert_eq!((on.tick(&mut watchdog), asked()), (Some(LIMIT / 2), (false, false, false)));
         on.clock.advance(LIMIT / 2);
-        assert_eq!((look(&mut watchdog, &on), asked()), (Some(grace), (true, true, false)));
+        assert_eq!((on.tick(&mut watchdog), asked()), (Some(grace), (true, true, false)));
         on.clock.advance(grace / 2);
-        assert_eq!((look(&mut watchdog, &on), asked()), (Some(grace / 2), (true, true, false)));
+        assert_eq!((on.tick(&mut watchdog), asked()), (Some(grace / 2), (true, true, false)));
         on.clock.advance(grace / 2);
-        assert_eq!((look(&mut watchdog, &on), asked()), (None, (true, true, true)));
+        assert_eq!((on.tick(&mut watchdog), asked()), (None, (true, true, true)));
         assert!(running.is_let_go());
         let job = on.store.get(&[id]).unwrap().remove(0);
         assert_eq!(job.state, State::Retryable);
@@ -175,11 +166,11 @@ mod tests {
         let (on, mut watchdog, _) = node();
         let id = on.enqueue(|job| NewJob { timeout: Some(LIMIT), ..job });
         let running = on.next();
-        assert_eq!(look(&mut watchdog, &on), Some(LIMIT));
+        assert_eq!(on.tick(&mut watchdog), Some(LIMIT));
         on.engine.finish(&running, Outcome::Completed { result: None });
-        assert_eq!(look(&mut watchdog, &on), Some(LIMIT), "a plan ahead stays: else each job would ring again");
+        assert_eq!(on.tick(&mut watchdog), Some(LIMIT), "a plan ahead stays: else each job would ring again");
         on.clock.advance(LIMIT);
-        assert_eq!(look(&mut watchdog, &on), None);
+        assert_eq!(on.tick(&mut watchdog), None);
         assert!(!running.stop_wanted());
         assert_eq!(on.store.get(&[id]).unwrap()[0].state, State::Completed);
     }
@@ -194,7 +185,7 @@ mod tests {
         let Next::Job(_) = on.engine.next(QueueIndex(0), Lane::Loop) else { panic!("it is there") };
         let mut interrupts = |after| {
             on.clock.advance(after);
-            look(&mut watchdog, &on);
+            on.tick(&mut watchdog);
             on.engine.pool().hear().iter().map(|running| running.job.id).collect::<Vec<_>>()
         };
         assert_eq!(interrupts(Duration::ZERO), []);
@@ -226,13 +217,13 @@ mod tests {
             enqueue();
         }
         let running = on.next();
-        assert_eq!(look(&mut watchdog, &on), Some(STALL));
+        assert_eq!(on.tick(&mut watchdog), Some(STALL));
         on.clock.advance(STALL / 100);
         end(running);
         on.next();
         on.clock.advance(STALL * 99 / 100);
-        assert_eq!(look(&mut watchdog, &on), Some(STALL), "the lead has moved, and another job waits for it");
+        assert_eq!(on.tick(&mut watchdog), Some(STALL), "the lead has moved, and another job waits for it");
         on.clock.advance(STALL);
-        assert_eq!(look(&mut watchdog, &on), None, "it has not: somebody else was sent");
+        assert_eq!(on.tick(&mut watchdog), None, "it has not: somebody else was sent");
     }
 }
