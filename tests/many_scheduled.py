@@ -18,6 +18,7 @@ from pathlib import Path
 
 import postgres_server
 import zjobs
+from held_snapshot import percentile
 from zjobs.rows import Heartbeat, NewJob
 
 __all__ = ["Seen", "judge", "measured", "sentence"]
@@ -94,7 +95,7 @@ def claims(stores: list[zjobs.SqliteStore | zjobs.PostgresStore], count: int) ->
             claimed = store.claim(NODE, "default", AT_ONCE)
             times.append((time.perf_counter() - began) * 1000)
             assert len(claimed) == AT_ONCE
-    return [sorted(times)[int(0.99 * count)] for times in took]
+    return [percentile(times, 0.99) for times in took]
 
 
 def staged(url: str, store: zjobs.SqliteStore | zjobs.PostgresStore, count: int) -> tuple[int, int, float]:
